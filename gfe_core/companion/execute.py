@@ -1,0 +1,102 @@
+"""What a run does: train and measure on the way, or test what a training kept."""
+
+from __future__ import annotations
+
+import sys
+from functools import singledispatch
+from typing import Protocol
+
+import pandas as pd
+import torch
+from torch import Generator, Tensor, nn
+from tqdm.auto import tqdm
+
+from gfe_core.adjoint import ApproximateGradient
+from gfe_core.companion.experiments import Evaluate, RunConfig, Train
+from gfe_core.data import Dataset
+from gfe_core.encoding import Solver
+from gfe_core.models import AutoEncoder, Decoder
+from gfe_core.training import Training, autoencoder_losses, autoencoder_step, encode_all, encoding_step
+
+CHUNK = 50  # iterations between two looks at the clock that decides when an unfinished training is saved
+
+
+class Saved(Protocol):
+    """Where an unfinished run keeps its state."""
+
+    def load(self) -> dict | None:
+        """The state of an earlier attempt, if there was one."""
+
+    def save(self, state: object) -> None:
+        """Keep what ``state()`` returns, if it is time for it."""
+
+
+@singledispatch
+def execute(config: RunConfig, dataset: Dataset, needed: list[dict], saved: Saved) -> tuple[pd.DataFrame, dict]:
+    """Do what ``config`` says on ``dataset``; ``needed`` holds the weights of its dependencies.
+
+    Returns the run's history and the tensors to keep. Raises ``TypeError`` for a configuration of unknown type.
+    """
+    raise TypeError(f"no experiment is known for {type(config).__name__}.")
+
+
+@execute.register
+def _(config: Train, dataset: Dataset, needed: list[dict], saved: Saved) -> tuple[pd.DataFrame, dict]:
+    generator = Generator().manual_seed(config.seed)
+    model = AutoEncoder(generator) if config.solver is None else Decoder(generator=generator)
+    model.to(config.device)
+    if config.solver is None:
+        step = autoencoder_step(model)
+    else:
+        step = encoding_step(model, config.solver, ApproximateGradient())
+    training = Training(model, step, dataset.train.images.to(config.device), generator, config.recipe)
+    validation = dataset.validation.images[: config.validation_images].to(config.device)
+    rows: list[dict] = []
+    kept: dict[str, dict] = {}
+    summed = 0.0  # training loss since the last row, summed over images
+    if state := saved.load():
+        training.load_state_dict(state["training"])
+        rows, kept, summed = state["rows"], state["kept"], state["summed"]
+
+    points = sorted({*config.measured, *config.kept})
+    bar = tqdm(
+        total=points[-1], initial=training.images, desc=config.name, unit="image", disable=not sys.stderr.isatty()
+    )
+    with bar:
+        for point in points:
+            while training.images < point:
+                before = training.images
+                until = min(point, before + CHUNK * config.recipe.batch_size)
+                summed += training.advance(until, bar.update) * (until - before)
+                saved.save(lambda: {"training": training.state_dict(), "rows": rows, "kept": kept, "summed": summed})
+            if rows and rows[-1]["images"] >= point:
+                continue  # measured by an earlier attempt
+            row = {"images": point, "seconds": training.seconds}
+            row["training_loss"] = summed / (point - (rows[-1]["images"] if rows else 0))
+            if point in config.measured:
+                row["validation_loss"] = float(_encode(model, validation, config.solver)["loss"].double().mean())
+            rows.append(row)
+            summed = 0.0
+            if point in config.kept:
+                kept[str(point)] = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+    return pd.DataFrame(rows), kept
+
+
+@execute.register
+def _(config: Evaluate, dataset: Dataset, needed: list[dict], saved: Saved) -> tuple[pd.DataFrame, dict]:
+    model = AutoEncoder() if config.training.solver is None else Decoder()
+    model.load_state_dict(needed[0][str(config.images)])
+    model.to(config.device)
+    images = dataset.test.images[: config.count].to(config.device)
+    columns = _encode(model, images, config.solver)
+    z = columns.pop("z").cpu()
+    return pd.DataFrame({name: column.cpu() for name, column in columns.items()}), {"z": z}
+
+
+def _encode(model: nn.Module, images: Tensor, solver: Solver | None) -> dict[str, Tensor]:
+    """Latents, losses and more of each image, by ``solver`` or, where it is None, by the autoencoder's own encoder."""
+    if solver is None:
+        z, loss = autoencoder_losses(model, images)
+        return {"z": z, "loss": loss}
+    encodings = list(encode_all(getattr(model, "decoder", model), images, solver))
+    return {name: torch.cat([getattr(e, name) for e in encodings]) for name in ("z", "loss", "t", "steps", "status")}

@@ -1,0 +1,143 @@
+"""The runs that each figure and table needs, as data: frozen configurations that :mod:`runs` executes and caches."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+
+import pandas as pd
+
+from gfe_core.amd import AMD
+from gfe_core.companion.profiles import CURVE_IMAGES, Setting
+from gfe_core.encoding import Solver
+from gfe_core.training import Recipe
+
+REVISION = 1  # raised when the method itself changes, so that runs of before are not taken for runs of now
+
+LITERAL = AMD()  # Sec. 3.4 as it is written: s_max = 10, about 1,000 steps to tau
+UNCAPPED = AMD(s_max=1000.0, grow_accepted=True)  # the departure: larger steps, grown from the last accepted one
+
+
+class RunConfig:
+    """What identifies a run. Subclasses are frozen dataclasses; equal configurations are the same run on disk."""
+
+    def describe(self) -> dict:
+        """This configuration as plain JSON data; nested dataclasses carry their type's name."""
+        return _plain(self)
+
+    @property
+    def key(self) -> str:
+        """Ten hexadecimal digits that stand for all fields, defaults included."""
+        text = json.dumps([REVISION, self.describe()], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+    def dependencies(self) -> tuple[RunConfig, ...]:
+        """Runs that must be finished before this one."""
+        return ()
+
+
+def _plain(value: object) -> object:
+    if dataclasses.is_dataclass(value):
+        fields = {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {"type": type(value).__name__, **fields}
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+@dataclass(frozen=True)
+class Train(RunConfig):
+    """Train from ``seed``: by encoding with ``solver``, or an autoencoder where it is None.
+
+    The validation loss is measured, and the weights are kept, whenever the number of training images seen is in
+    ``measured`` or ``kept``; training ends at the largest of them.
+    """
+
+    dataset: str
+    stand_in: bool
+    seed: int
+    solver: Solver | None
+    measured: tuple[int, ...] = ()
+    kept: tuple[int, ...] = ()
+    validation_images: int = 1000
+    recipe: Recipe = Recipe()
+    device: str = "cpu"
+
+    @property
+    def name(self) -> str:
+        """For people: which data, which method, which seed, how far."""
+        method = "ae" if self.solver is None else f"gfe-{type(self.solver).__name__.lower()}"
+        return f"train-{self.dataset}-{method}-{max(self.measured + self.kept)}-seed{self.seed}"
+
+
+@dataclass(frozen=True)
+class Evaluate(RunConfig):
+    """Losses of the first ``count`` test images under the weights that ``training`` kept at ``images``.
+
+    They are encoded by ``solver``, or, where it is None, by the autoencoder's own encoder.
+    """
+
+    training: Train
+    images: int
+    solver: Solver | None
+    count: int
+
+    @property
+    def name(self) -> str:
+        """For people: which training, at how many images."""
+        encoder = "own" if self.solver is None else type(self.solver).__name__.lower()
+        return self.training.name.replace("train-", "test-", 1) + f"-at{self.images}-by-{encoder}"
+
+    @property
+    def device(self) -> str:
+        """The test runs where the training ran."""
+        return self.training.device
+
+    def dependencies(self) -> tuple[RunConfig, ...]:
+        """The training."""
+        return (self.training,)
+
+
+def _trainings(setting: Setting, stand_in: bool) -> dict[str, Solver | None]:
+    """The trained methods of Table 1, by the name that tables and figures use."""
+    methods: dict[str, Solver | None] = {"ae": None, "gfe_amd_uncapped": UNCAPPED}
+    if setting.profile.literal_amd:
+        methods["gfe_amd"] = LITERAL
+    return methods
+
+
+def _train(setting: Setting, stand_in: bool, method: Solver | None, seed: int, images: tuple[int, ...]) -> Train:
+    return Train(
+        "mnist", stand_in, seed, method, images, tuple(i for i in images if i in setting.profile.table1_images),
+        setting.profile.validation_images, device=setting.device,
+    )  # fmt: skip
+
+
+def table1(setting: Setting, stand_in: bool) -> pd.DataFrame:
+    """Table 1 as a frame of runs to be made: columns images, method, seed, config (an :class:`Evaluate`)."""
+    profile, rows = setting.profile, []
+    for seed in setting.seeds:
+        for method, solver in _trainings(setting, stand_in).items():
+            training = _train(setting, stand_in, solver, seed, profile.table1_images)
+            for images in profile.table1_images:
+                count = 10_000 if solver is None else profile.test_images
+                rows.append((images, method, seed, Evaluate(training, images, solver, count)))
+                if solver is None:
+                    rows.append((images, "ae_then_amd", seed, Evaluate(training, images, UNCAPPED, profile.test_images)))
+    return pd.DataFrame(rows, columns=["images", "method", "seed", "config"])
+
+
+def figure4(setting: Setting, stand_in: bool) -> pd.DataFrame:
+    """Figure 4 as a frame of runs to be made: columns method, seed, config (a :class:`Train`).
+
+    Every seed's training of Table 1 is part of it; the first seeds of the autoencoder and of uncapped GFE-amd are also
+    followed to the profile's full length.
+    """
+    profile, rows = setting.profile, []
+    reach = {"ae": (profile.curve_ae, profile.curve_ae_seeds), "gfe_amd_uncapped": (profile.curve_gfe, profile.curve_gfe_seeds)}
+    for method, solver in _trainings(setting, stand_in).items():
+        far, seeds = reach.get(method, (0, 0))
+        for place, seed in enumerate(setting.seeds):
+            points = tuple(i for i in CURVE_IMAGES if i <= far) if place < seeds else profile.table1_images
+            rows.append((method, seed, _train(setting, stand_in, solver, seed, points)))
+    return pd.DataFrame(rows, columns=["method", "seed", "config"])

@@ -1,0 +1,17 @@
+# Sourced by run_all.sh and run_tests.sh, with $root set: leaves in $python the first Python that is new enough.
+# Only the shell's own commands are used, so that the one line below is the only thing said where there is no Python.
+python=
+for candidate in python3 python python3.14 python3.13 python3.12 python3.11; do
+    answer=$("$candidate" -c 'import sys; print(sys.version_info >= (3, 11))' 2>/dev/null </dev/null) || continue
+    if [ "$answer" = True ]; then
+        python=$candidate
+        break
+    fi
+done
+if [ -z "$python" ]; then
+    echo "${0##*/}: no Python 3.11 or newer is on the PATH: install one (Debian, Ubuntu: sudo apt-get install python3" \
+        "python3-venv; elsewhere: https://www.python.org/downloads), then call this again" >&2
+    exit 3
+fi
+PYTHONPATH=$root
+export PYTHONPATH

@@ -1,0 +1,179 @@
+"""Runs on disk: a configuration is executed once, and its folder says what came of it and where it comes from.
+
+``runs/<name>-<key>/`` is written aside and renamed when whole, so a folder that is there is finished; ``run.json``
+holds a checksum of every file, so a damaged one is noticed and made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import time
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+import torch
+from filelock import FileLock
+from joblib import Parallel, delayed
+from tqdm.auto import tqdm
+
+from gfe_core.companion.execute import execute
+from gfe_core.companion.experiments import RunConfig
+from gfe_core.companion.profiles import ROOT, Setting
+from gfe_core.data import Source, load, locate
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its configuration, ``history`` (a DataFrame), ``weights`` (read when asked for), ``provenance``."""
+
+    config: RunConfig
+    folder: Path
+    history: pd.DataFrame
+    provenance: dict
+
+    @property
+    def weights(self) -> dict:
+        """The tensors that the run kept."""
+        return torch.load(self.folder / "weights.pt", weights_only=True, map_location="cpu")
+
+
+def runs_folder() -> Path:
+    """Where runs are kept: the folder that the environment variable GFE_RUNS names, or ``runs/``."""
+    return Path(os.environ.get("GFE_RUNS") or ROOT / "runs").absolute()
+
+
+def source(setting: Setting, dataset: str = "mnist") -> Source:
+    """Where the setting's data set comes from; may download it. Raises ``DataError``."""
+    return locate(setting.data, dataset, ROOT / "data")
+
+
+def run(config: RunConfig, origin: Source) -> Run:
+    """The run of ``config`` on data from ``origin``: read where it is finished, executed where it is not."""
+    folder = runs_folder() / f"{config.name}-{config.key}"
+    if found := _read(config, folder):
+        return found
+    for needed in config.dependencies():
+        run(needed, origin)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = folder.parent / f".{folder.name}"  # survives a kill: what was reached is there for the next attempt
+    with FileLock(f"{aside}.lock"):
+        if found := _read(config, folder):  # another process made it while this one waited
+            return found
+        if folder.exists():
+            warnings.warn(f"{folder.name} is damaged and is made again.", stacklevel=2)
+            shutil.rmtree(folder)
+        aside.mkdir(exist_ok=True)
+        _make(config, origin, aside)
+        aside.rename(folder)
+    return _read(config, folder)
+
+
+def run_grid(configs: Iterable[RunConfig], setting: Setting, origin: Source) -> list[Run]:
+    """The runs of all ``configs`` in order, ``setting.jobs`` at a time, those that others depend on first.
+
+    A run uses one thread and its own generator, so its result does not depend on how many go side by side.
+    """
+    configs = list(configs)
+    needed = dict.fromkeys(dependency for config in configs for dependency in config.dependencies())
+    for stage in (needed, dict.fromkeys(configs)):
+        missing = [config for config in stage if _read(config, runs_folder() / f"{config.name}-{config.key}") is None]
+        if missing:
+            jobs = min(setting.jobs, len(missing))
+            made = Parallel(jobs, return_as="generator_unordered")(delayed(_run_quietly)(c, origin) for c in missing)
+            for _ in tqdm(made, total=len(missing), desc="runs", unit="run"):
+                pass
+    return [run(config, origin) for config in configs]
+
+
+def _run_quietly(config: RunConfig, origin: Source) -> None:
+    run(config, origin)
+
+
+def _make(config: RunConfig, origin: Source, aside: Path) -> None:
+    """Execute ``config`` into the folder ``aside``; ``run.json`` is written last."""
+    threads, started = torch.get_num_threads(), time.perf_counter()
+    torch.set_num_threads(1)
+    try:
+        training = next(iter(config.dependencies()), config)
+        dataset = load(training.dataset, origin)
+        if dataset.stand_in != training.stand_in:
+            raise ValueError("the configuration and the data disagree on whether this is a stand-in data set.")
+        dependencies = [run(needed, origin) for needed in config.dependencies()]
+        state = aside / "state.pt"
+        history, weights = execute(config, dataset, [made.weights for made in dependencies], _Saved(state))
+    finally:
+        torch.set_num_threads(threads)
+    history.to_csv(aside / "history.csv", index=False)
+    torch.save(weights, aside / "weights.pt")
+    state.unlink(missing_ok=True)
+    provenance = {
+        "config": config.describe(),
+        "data": {"title": dataset.title, "md5": dataset.md5},
+        "versions": {"python": platform.python_version()} | {p: version(p) for p in ("torch", "numpy", "pandas")},
+        "hardware": hardware(getattr(config, "device", "cpu")),
+        "finished": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+        "duration_s": round(time.perf_counter() - started, 3),
+        "files": {name: _checksum(aside / name) for name in ("history.csv", "weights.pt")},
+    }
+    part = aside / "run.json.part"
+    part.write_text(json.dumps(provenance, indent=1))
+    part.rename(aside / "run.json")
+
+
+class _Saved:
+    """The state of an unfinished run: read once at the start, saved at most every half minute."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.last = path, time.monotonic()
+
+    def load(self) -> dict | None:
+        try:
+            return torch.load(self.path, weights_only=True)
+        except FileNotFoundError:
+            return None
+        except Exception as error:  # whatever is wrong with the file, the run can start from its beginning
+            warnings.warn(f"{self.path} cannot be read ({error}); that run starts again.", stacklevel=2)
+            return None
+
+    def save(self, state: Callable[[], dict]) -> None:
+        if time.monotonic() - self.last > 30:
+            part = self.path.with_suffix(".part")
+            torch.save(state(), part)
+            part.replace(self.path)
+            self.last = time.monotonic()
+
+
+def _read(config: RunConfig, folder: Path) -> Run | None:
+    """The finished run in ``folder``, or None if it is missing or damaged."""
+    try:
+        provenance = json.loads((folder / "run.json").read_text())
+        if any(_checksum(folder / name) != sum_ for name, sum_ in provenance["files"].items()):
+            return None
+        return Run(config, folder, pd.read_csv(folder / "history.csv"), provenance)
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hardware(device: str = "cpu") -> str:
+    """The name of what computes: the GPU's, or the processor's with its number of cores."""
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        name = names[0] if names else name
+    return f"{name}, {os.cpu_count()} cores"

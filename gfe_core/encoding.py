@@ -1,0 +1,85 @@
+"""What a solver returns, how it remembers its way, and the protocol that all solvers meet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from gfe_core.objective import Objective
+
+
+class Status(IntEnum):
+    """Why an image's encoding ended."""
+
+    REACHED_TAU = 0  # the flow was followed to t = tau
+    CONVERGED = 1  # the convergence curve is flat: a new final tau' was assigned (Sec. 3.4)
+    STALLED = 2  # the loss cannot fall any further within the rounding of its dtype
+
+
+@dataclass(frozen=True)
+class Path:
+    """The trajectory of every image, one row a step; a finished image repeats its last state.
+
+    ``t`` (steps + 1, B) . ``z`` (steps + 1, B, d) . ``loss`` (steps + 1, B); row 0 is the start, t = 0.
+    """
+
+    t: Tensor
+    z: Tensor
+    loss: Tensor
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """Where the flow ended for a batch of B images.
+
+    ``z`` (B, d) latents . ``loss`` (B,) l(y, D(z)) . ``t`` (B,) time reached . ``steps`` (B,) steps taken .
+    ``status`` (B,) values of :class:`Status` . ``evaluations`` decoder passes spent, in images, all images together .
+    ``path`` the trajectory, or None unless it was recorded.
+    """
+
+    z: Tensor
+    loss: Tensor
+    t: Tensor
+    steps: Tensor
+    status: Tensor
+    evaluations: int
+    path: Path | None = None
+
+
+class Solver(Protocol):
+    """Encodes every image of an objective on its own: a result does not depend on what else is in the batch."""
+
+    def encode(self, objective: Objective, z0: Tensor | None = None, record: bool = False) -> Encoding:
+        """Follow the flow from ``z0`` (B, d), the zero vector by default; ``record`` keeps the path."""
+        ...
+
+
+@dataclass
+class PathRecorder:
+    """Collects the steps of images that advance independently, and lays them out as a :class:`Path`."""
+
+    index: list[Tensor] = field(default_factory=list)
+    step: list[Tensor] = field(default_factory=list)
+    states: list[tuple[Tensor, Tensor, Tensor]] = field(default_factory=list)
+
+    def add(self, index: Tensor, step: Tensor, t: Tensor, z: Tensor, loss: Tensor) -> None:
+        """Image ``index[i]`` stands after its ``step[i]``-th step at t[i], z[i] with loss[i]. All of length k."""
+        self.index.append(index)
+        self.step.append(step)
+        self.states.append((t, z, loss))
+
+    def path(self) -> Path:
+        """The recorded steps as one row a step, later rows repeating the last state of a finished image."""
+        index, step = torch.cat(self.index), torch.cat(self.step)
+        images, rows = int(index.max()) + 1, int(step.max()) + 1
+        last = step.new_zeros(images).scatter_reduce(0, index, step, "amax")
+        row = torch.arange(rows, device=step.device)[:, None].minimum(last)  # (rows, B): which step each row shows
+        place = row.new_zeros(rows, images)
+        place[step, index] = torch.arange(len(step), device=step.device)
+        shown = place[row, torch.arange(images, device=step.device)]
+        t, z, loss = (torch.cat(column)[shown] for column in zip(*self.states, strict=True))
+        return Path(t, z, loss)

@@ -1,0 +1,114 @@
+"""l(y, D(z)) for each image, its value and its gradient in z: the only caller of the decoder while encoding.
+
+Every solver sees the decoder through an :class:`Objective`, so that the cost of a method is *counted* here, in decoder
+passes, and never assumed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def bce(logits: Tensor, images: Tensor) -> Tensor:
+    """Binary cross-entropy with logits, the mean over the pixels: (B, P), (B, P) -> (B,).
+
+    The sigmoid lives in the loss, so a decoder ends in logits. An untrained decoder has about log 2 = 0.69.
+    """
+    return functional.binary_cross_entropy_with_logits(logits, images, reduction="none").mean(dim=1)
+
+
+@dataclass
+class Passes:
+    """Decoder passes so far, in images: one image sent once through the decoder forward, or once back, counts one."""
+
+    forward: int = 0
+    backward: int = 0
+
+
+class Objective:
+    """The distance l(y, D(z)) of Sec. 3 for a batch of images y, as a function of their latents z.
+
+    ``decoder`` maps (B, d) to logits (B, P); ``images`` is (B, P) in [0, 1]; ``loss`` maps (logits, images) to (B,),
+    one loss for each image. Raises ``ValueError`` for images that are not finite or not in [0, 1], and for a decoder
+    whose batch normalisation is in training mode: an image's loss would depend on its neighbours in the batch.
+    """
+
+    def __init__(self, decoder: nn.Module, images: Tensor, loss: Loss = bce) -> None:
+        if images.ndim != 2:
+            raise ValueError(f"images have shape {tuple(images.shape)}; flatten each one: images.reshape(B, -1).")
+        outside = ~((images >= 0) & (images <= 1)).all(dim=1)
+        if outside.any():
+            at = int(outside.nonzero()[0])
+            raise ValueError(
+                f"image {at} of the batch has pixels that are not finite or not in [0, 1]; "
+                "scale the images (for bytes: divide by 255) and drop damaged ones."
+            )
+        for name, module in decoder.named_modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training:
+                raise ValueError(
+                    f"the decoder's batch normalisation '{name}' is in training mode, so that an image's loss depends "
+                    "on the rest of the batch; call decoder.eval() first."
+                )
+        self.decoder, self.images, self.loss = decoder, images, loss
+        self.passes = Passes()
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def evaluations(self) -> int:
+        """Forward and backward decoder passes so far, in images; selections of the same objective share the count."""
+        return self.passes.forward + self.passes.backward
+
+    def start(self, z0: Tensor | None = None) -> Tensor:
+        """z(0), a (B, d) tensor: ``z0``, checked, or the zero vector of the paper (Sec. 3). Costs nothing."""
+        if z0 is None:
+            latent_dim = getattr(self.decoder, "latent_dim", None)
+            if latent_dim is None:
+                raise ValueError("this decoder has no `latent_dim`, so z(0) = 0 has no size; pass z0 of shape (B, d).")
+            return self.images.new_zeros(len(self), latent_dim)
+        if z0.ndim != 2 or len(z0) != len(self):
+            raise ValueError(f"z0 has shape {tuple(z0.shape)}; it needs one row for each of the {len(self)} images.")
+        require_finite(z0, "z0")
+        return z0.detach().to(self.images).clone()
+
+    @torch.no_grad()
+    def value(self, z: Tensor) -> Tensor:
+        """l(y, D(z)): (B, d) -> (B,). Costs one forward pass."""
+        self.passes.forward += len(z)
+        return self.loss(self.decoder(z), self.images)
+
+    def value_and_grad(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """l(y, D(z)) and its gradient in z: (B, d) -> (B,), (B, d). Costs one forward and one backward pass."""
+        self.passes.forward += len(z)
+        self.passes.backward += len(z)
+        with torch.enable_grad():
+            z = z.detach().requires_grad_()
+            loss = self.loss(self.decoder(z), self.images)
+            (gradient,) = torch.autograd.grad(loss.sum(), z)
+        return loss.detach(), gradient
+
+    def select(self, index: Tensor) -> Objective:
+        """The same objective for the images at ``index`` (indices or a mask); it counts into the same passes."""
+        part = object.__new__(Objective)
+        part.decoder, part.images, part.loss = self.decoder, self.images[index], self.loss
+        part.passes = self.passes
+        return part
+
+
+def require_finite(values: Tensor, what: str) -> None:
+    """Raise ``ValueError`` naming the first image whose ``values`` (B,) or (B, d) are not all finite."""
+    finite = torch.isfinite(values)
+    if not finite.all():
+        bad = ~(finite if finite.ndim == 1 else finite.all(dim=1))
+        raise ValueError(
+            f"{what} of image {int(bad.nonzero()[0])} of the batch is not finite; "
+            "check that image, z0 and the decoder's weights."
+        )
