@@ -4,4 +4,5 @@ set -eu
 case $0 in */*) root=${0%/*} ;; *) root=. ;; esac
 root=$(CDPATH='' cd -- "$root" && pwd)
 . "$root/gfe_core/companion/python.sh"
+export PYTHONPATH="$root"
 exec "$python" -P -m gfe_core.companion test "$@"

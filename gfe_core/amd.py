@@ -25,7 +25,7 @@ class AMD:
     ``tolerance`` is the convergence stop, tau' in the paper: an image is finished when its convergence curve is so
     flat that, at the present slope |dl/dt| = |grad l|^2, it would lose less than this fraction of its loss until tau.
     0 switches it off . ``grow_accepted`` lets s_n grow from the last *accepted* step, s_n = kappa dt_{n-1} (bounded as
-    before), instead of from s_{n-1} as the paper has it; it saves backtracking where s_max is far above the useful step.
+    before), not from s_{n-1} as the paper has it; it saves backtracking where s_max is far above the useful step.
 
     Cost: one forward and one backward pass for each trial step of each image. A step whose predicted decrease lies
     within the rounding of the loss and that fails Eq. (9) ends the image as ``STALLED``: it could only be retried for

@@ -65,4 +65,5 @@ class AutoEncoder(nn.Module):
         self.encoder = Encoder(generator=generator)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Logits of the reconstructions: (B, 784) -> (B, 784)."""
         return self.decoder(self.encoder(images))

@@ -23,6 +23,8 @@ from gfe_core.companion.environment import Exit, Stop, ensure
 ROOT = Path(__file__).resolve().parents[1]
 IMPORTED_AS = {"pillow": "PIL", "scikit-learn": "sklearn", "pyyaml": "yaml", "pytest-xdist": "xdist"}
 OPTIONAL = {"dask", "distributed"}  # used only where the reader has them
+WHOLE = ["venv", "pip", "probe"]
+BROKEN = "echo \"No module named 'torch'\" >&2; exit 1"
 
 
 class Installer:
@@ -70,9 +72,6 @@ def installer(root, monkeypatch):
     stand_in = Installer(root)
     monkeypatch.setattr(environment.subprocess, "run", stand_in)
     return stand_in
-
-
-WHOLE = ["venv", "pip", "probe"]
 
 
 def test_made_once_and_says_so(root, installer, capsys):
@@ -161,9 +160,6 @@ def test_conda_environment_is_used_when_whole(root, tmp_path, monkeypatch):
     python = conda(monkeypatch, tmp_path, "exit 0")
     assert ensure(root) == python
     assert not (root / ".venv").exists()
-
-
-BROKEN = "echo \"No module named 'torch'\" >&2; exit 1"
 
 
 @pytest.mark.parametrize("script, name, lines", [(BROKEN, "gfe-companion", 1), ("exit 0", "base", 0)])

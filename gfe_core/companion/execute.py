@@ -9,7 +9,7 @@ from typing import Protocol
 import pandas as pd
 import torch
 from torch import Generator, Tensor, nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from gfe_core.adjoint import ApproximateGradient
 from gfe_core.companion.experiments import Evaluate, RunConfig, Train
@@ -27,8 +27,11 @@ class Saved(Protocol):
     def load(self) -> dict | None:
         """The state of an earlier attempt, if there was one."""
 
-    def save(self, state: object) -> None:
-        """Keep what ``state()`` returns, if it is time for it."""
+    def due(self) -> bool:
+        """Whether it is time to save again."""
+
+    def save(self, state: dict) -> None:
+        """Keep ``state``."""
 
 
 @singledispatch
@@ -68,7 +71,8 @@ def _(config: Train, dataset: Dataset, needed: list[dict], saved: Saved) -> tupl
                 before = training.images
                 until = min(point, before + CHUNK * config.recipe.batch_size)
                 summed += training.advance(until, bar.update) * (until - before)
-                saved.save(lambda: {"training": training.state_dict(), "rows": rows, "kept": kept, "summed": summed})
+                if saved.due():
+                    saved.save({"training": training.state_dict(), "rows": rows, "kept": kept, "summed": summed})
             if rows and rows[-1]["images"] >= point:
                 continue  # measured by an earlier attempt
             row = {"images": point, "seconds": training.seconds}

@@ -98,7 +98,7 @@ class Evaluate(RunConfig):
         return (self.training,)
 
 
-def _trainings(setting: Setting, stand_in: bool) -> dict[str, Solver | None]:
+def _trainings(setting: Setting) -> dict[str, Solver | None]:
     """The trained methods of Table 1, by the name that tables and figures use."""
     methods: dict[str, Solver | None] = {"ae": None, "gfe_amd_uncapped": UNCAPPED}
     if setting.profile.literal_amd:
@@ -117,13 +117,15 @@ def table1(setting: Setting, stand_in: bool) -> pd.DataFrame:
     """Table 1 as a frame of runs to be made: columns images, method, seed, config (an :class:`Evaluate`)."""
     profile, rows = setting.profile, []
     for seed in setting.seeds:
-        for method, solver in _trainings(setting, stand_in).items():
+        for method, solver in _trainings(setting).items():
             training = _train(setting, stand_in, solver, seed, profile.table1_images)
             for images in profile.table1_images:
                 count = 10_000 if solver is None else profile.test_images
                 rows.append((images, method, seed, Evaluate(training, images, solver, count)))
                 if solver is None:
-                    rows.append((images, "ae_then_amd", seed, Evaluate(training, images, UNCAPPED, profile.test_images)))
+                    rows.append(
+                        (images, "ae_then_amd", seed, Evaluate(training, images, UNCAPPED, profile.test_images))
+                    )
     return pd.DataFrame(rows, columns=["images", "method", "seed", "config"])
 
 
@@ -134,8 +136,11 @@ def figure4(setting: Setting, stand_in: bool) -> pd.DataFrame:
     followed to the profile's full length.
     """
     profile, rows = setting.profile, []
-    reach = {"ae": (profile.curve_ae, profile.curve_ae_seeds), "gfe_amd_uncapped": (profile.curve_gfe, profile.curve_gfe_seeds)}
-    for method, solver in _trainings(setting, stand_in).items():
+    reach = {
+        "ae": (profile.curve_ae, profile.curve_ae_seeds),
+        "gfe_amd_uncapped": (profile.curve_gfe, profile.curve_gfe_seeds),
+    }
+    for method, solver in _trainings(setting).items():
         far, seeds = reach.get(method, (0, 0))
         for place, seed in enumerate(setting.seeds):
             points = tuple(i for i in CURVE_IMAGES if i <= far) if place < seeds else profile.table1_images

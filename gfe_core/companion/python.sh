@@ -1,4 +1,4 @@
-# Sourced by run_all.sh and run_tests.sh, with $root set: leaves in $python the first Python that is new enough.
+# Sourced by run_all.sh and run_tests.sh: leaves in $python the first Python that is new enough.
 # Only the shell's own commands are used, so that the one line below is the only thing said where there is no Python.
 python=
 for candidate in python3 python python3.14 python3.13 python3.12 python3.11; do
@@ -13,5 +13,3 @@ if [ -z "$python" ]; then
         "python3-venv; elsewhere: https://www.python.org/downloads), then call this again" >&2
     exit 3
 fi
-PYTHONPATH=$root
-export PYTHONPATH

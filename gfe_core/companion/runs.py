@@ -13,7 +13,7 @@ import platform
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -22,17 +22,19 @@ import pandas as pd
 import torch
 from filelock import FileLock
 from joblib import Parallel, delayed
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from gfe_core.companion.execute import execute
 from gfe_core.companion.experiments import RunConfig
 from gfe_core.companion.profiles import ROOT, Setting
 from gfe_core.data import Source, load, locate
 
+SAVE_EVERY_S = 30
+
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: its configuration, ``history`` (a DataFrame), ``weights`` (read when asked for), ``provenance``."""
+    """A finished run: ``history`` (a DataFrame), ``weights`` (read when asked for) and ``provenance`` of ``config``."""
 
     config: RunConfig
     folder: Path
@@ -129,7 +131,7 @@ def _make(config: RunConfig, origin: Source, aside: Path) -> None:
 
 
 class _Saved:
-    """The state of an unfinished run: read once at the start, saved at most every half minute."""
+    """The state of an unfinished run: read once at the start, saved every half minute."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.last = path, time.monotonic()
@@ -143,12 +145,14 @@ class _Saved:
             warnings.warn(f"{self.path} cannot be read ({error}); that run starts again.", stacklevel=2)
             return None
 
-    def save(self, state: Callable[[], dict]) -> None:
-        if time.monotonic() - self.last > 30:
-            part = self.path.with_suffix(".part")
-            torch.save(state(), part)
-            part.replace(self.path)
-            self.last = time.monotonic()
+    def due(self) -> bool:
+        return time.monotonic() - self.last > SAVE_EVERY_S
+
+    def save(self, state: dict) -> None:
+        part = self.path.with_suffix(".part")
+        torch.save(state, part)
+        part.replace(self.path)
+        self.last = time.monotonic()
 
 
 def _read(config: RunConfig, folder: Path) -> Run | None:

@@ -1,0 +1,151 @@
+"""The notebooks, in order, by papermill; what an earlier call finished is not done again."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import nbformat
+import papermill
+from papermill.exceptions import PapermillExecutionError
+from traitlets.config import Config
+
+from gfe_core.companion.environment import Exit
+from gfe_core.companion.profiles import ROOT, Setting
+from gfe_core.companion.runs import source
+from gfe_core.data import DataError, StandInWarning
+
+IPC = Config({"KernelManager": {"transport": "ipc"}})  # to the kernel by local sockets that only this user can read
+
+
+def main(options: argparse.Namespace) -> int:
+    """Do what ``./run_all.sh`` was asked for; ``options`` are its checked flags. Returns the exit code."""
+    seeds = ",".join(map(str, options.seeds or ()))
+    try:
+        setting = Setting.of(options.profile, options.data, seeds, options.jobs, options.device)
+    except ValueError as error:
+        return _say(str(error), Exit.USAGE)
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", StandInWarning)
+            origin = source(setting)
+    except DataError as error:
+        return _say(str(error), Exit.DATA)
+    for warning in caught:
+        _say(f"*** {warning.message} ***")
+    parameters = {
+        "profile": options.profile,
+        "data": str(origin.folder or "embedded"),
+        "seeds": seeds,
+        "jobs": options.jobs,
+        "device": options.device,
+        **options.parameters,
+    }
+    notebooks = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    chosen = [path for path in notebooks if path.name[:2] in (options.only or path.name[:2])]
+    failed = False
+    for path in chosen:
+        if path.name[:2] < (options.start or "00"):
+            continue
+        notebook = Notebook(path, setting, parameters)
+        if not options.force and notebook.is_current():
+            _say(f"{path.stem}: nothing to do")
+            continue
+        started = time.perf_counter()
+        _say(f"{path.stem}: running ({options.profile} profile)")
+        if error := notebook.execute():
+            failed = True
+            _say(error)
+            if not options.keep_going:
+                break
+        else:
+            _say(f"{path.stem}: done in {time.perf_counter() - started:.0f} s")
+    if failed:
+        return Exit.FAILED
+    executed = ROOT / "build" / options.profile
+    _say(f"figures and tables: {_short(setting.figures)}; executed notebooks: {_short(executed)}")
+    return Exit.DONE
+
+
+class Notebook:
+    """A notebook under given parameters: whether its results are there, and how they are made."""
+
+    def __init__(self, path: Path, setting: Setting, parameters: dict[str, object]) -> None:
+        self.path, self.setting, self.parameters = path, setting, parameters
+        self.build = ROOT / "build" / setting.profile.name
+        self.stamp = self.build / "stamps" / f"{path.stem}.json"
+
+    def is_current(self) -> bool:
+        """Whether it was executed from just these sources and parameters, and all it made is still as it was."""
+        try:
+            stamp = json.loads(self.stamp.read_text())
+            made = {ROOT / name: checksum for name, checksum in stamp["made"].items()}
+            return stamp["digest"] == self.digest() and all(_checksum(p) == checksum for p, checksum in made.items())
+        except (OSError, ValueError, KeyError):
+            return False
+
+    def digest(self) -> str:
+        """A checksum of all that the results depend on: cells, code, and those parameters that change results."""
+        cells = [cell.source for cell in nbformat.read(self.path, as_version=4).cells]
+        code = [path.read_text() for path in sorted((ROOT / "gfe_core").rglob("*")) if path.suffix in (".py", ".toml")]
+        told = {name: value for name, value in self.parameters.items() if name not in ("jobs", "data")}
+        told["stand_in"] = self.parameters["data"] == "embedded"
+        return hashlib.sha256(json.dumps([cells, code, told], sort_keys=True).encode()).hexdigest()
+
+    def execute(self) -> str | None:
+        """Execute it into the build folder. Returns None, or one sentence that says what failed and where to look."""
+        digest, before = self.digest(), self._figures()
+        whole, failed = self.build / self.path.name, self.build / f"{self.path.stem}.failed.ipynb"
+        part = self.build / f".{self.path.name}"
+        self.stamp.parent.mkdir(parents=True, exist_ok=True)
+        self.stamp.unlink(missing_ok=True)
+        os.environ |= {"JUPYTER_PREFER_ENV_PATH": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+        try:
+            papermill.execute_notebook(
+                self.path, part, self.parameters, kernel_name="python3", cwd=str(self.path.parent),
+                progress_bar=False, stderr_file=sys.stderr, config=IPC,
+            )  # fmt: skip
+        except PapermillExecutionError as error:
+            part.replace(failed)
+            return (
+                f"{self.path.name} failed in cell {error.cell_index}: {error.ename}: {error.evalue} "
+                f"-- as far as it got: {_short(failed)}"
+            )
+        _drop_progress(part)
+        part.replace(whole)
+        failed.unlink(missing_ok=True)
+        made = [whole, *(path for path, changed in self._figures().items() if before.get(path) != changed)]
+        stamp = {"digest": digest, "made": {str(path.relative_to(ROOT)): _checksum(path) for path in made}}
+        self.stamp.write_text(json.dumps(stamp, indent=1))
+        return None
+
+    def _figures(self) -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in self.setting.figures.glob("[!.]*")}
+
+
+def _drop_progress(path: Path) -> None:
+    """Take progress bars, which are for the terminal, out of an executed notebook."""
+    notebook = nbformat.read(path, as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [o for o in cell.outputs if not (o.get("name") == "stderr" and "\r" in o.get("text", ""))]
+    nbformat.write(notebook, path)
+
+
+def _checksum(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _short(path: Path) -> Path:
+    return path.relative_to(ROOT)
+
+
+def _say(line: str, code: int = Exit.DONE) -> int:
+    print(line, file=sys.stderr, flush=True)
+    return code

@@ -1,0 +1,59 @@
+"""Ours beside the paper's: the printed numbers, intervals over seeds, and verdicts by a stated rule."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+from scipy import stats
+
+
+class Interval(NamedTuple):
+    """A mean over ``count`` seeds and the half-width of its 95 % interval, NaN for a single seed."""
+
+    mean: float
+    half: float
+    count: int
+
+    @property
+    def low(self) -> float:
+        """The lower end; the mean itself where there is no interval."""
+        return self.mean - (0.0 if math.isnan(self.half) else self.half)
+
+    @property
+    def high(self) -> float:
+        """The upper end; the mean itself where there is no interval."""
+        return self.mean + (0.0 if math.isnan(self.half) else self.half)
+
+    def __str__(self) -> str:
+        return f"{self.mean:.4f}" + ("" if math.isnan(self.half) else f" ± {self.half:.4f}")
+
+
+def interval(values: Iterable[float]) -> Interval:
+    """Mean and Student-t 95 % interval of values that are independent between seeds. Raises for no values."""
+    values = pd.Series(list(values), dtype=float)
+    if values.empty:
+        raise ValueError("an interval needs at least one value.")
+    half = float("nan")
+    if len(values) > 1:
+        half = float(stats.t.ppf(0.975, len(values) - 1) * values.sem())
+    return Interval(float(values.mean()), half, len(values))
+
+
+def paper_table(name: str) -> pd.DataFrame:
+    """A table of the paper from ``paper.toml``, one row a row, its key (images or dataset) as the index."""
+    with (Path(__file__).parent / "paper.toml").open("rb") as file:
+        columns = tomllib.load(file)[name]
+    frame = pd.DataFrame({key: value for key, value in columns.items() if isinstance(value, list)})
+    return frame.set_index(frame.columns[0])
+
+
+def below(ours: Interval, other: Interval) -> str:
+    """Whether ``ours`` lies below ``other``: "yes" if the intervals are apart, "unclear" if they overlap, else "no"."""
+    if ours.high < other.low:
+        return "yes"
+    return "no" if ours.low > other.high else "unclear"
