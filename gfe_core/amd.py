@@ -25,7 +25,8 @@ class AMD:
     ``tolerance`` is the convergence stop, tau' in the paper: an image is finished when its convergence curve is so
     flat that, at the present slope |dl/dt| = |grad l|^2, it would lose less than this fraction of its loss until tau.
     0 switches it off . ``grow_accepted`` lets s_n grow from the last *accepted* step, s_n = kappa dt_{n-1} (bounded as
-    before), not from s_{n-1} as the paper has it; it saves backtracking where s_max is far above the useful step.
+    before), not from s_{n-1} as the paper has it; it saves backtracking where s_max is far above the useful step .
+    ``max_steps``, a budget that the paper does not have, ends an image after so many steps.
 
     Cost: one forward and one backward pass for each trial step of each image. A step whose predicted decrease lies
     within the rounding of the loss and that fails Eq. (9) ends the image as ``STALLED``: it could only be retried for
@@ -39,6 +40,7 @@ class AMD:
     s_max: float = 10.0
     tolerance: float = 1e-3
     grow_accepted: bool = False
+    max_steps: int | None = None
 
     def __post_init__(self) -> None:
         if not (0 < self.tau < math.inf):
@@ -51,6 +53,8 @@ class AMD:
             raise ValueError(f"s_0 = {self.s_0}, s_max = {self.s_max}: needed is 0 < s_0 <= s_max < infinity.")
         if not 0 <= self.tolerance < 1:
             raise ValueError(f"tolerance = {self.tolerance}: a fraction of the loss, at least 0 and below 1.")
+        if self.max_steps is not None and self.max_steps < 1:
+            raise ValueError(f"max_steps = {self.max_steps}: at least 1, or None for no limit but tau.")
 
     def encode(self, objective: Objective, z0: Tensor | None = None, record: bool = False) -> Encoding:
         """Encode every image from ``z0`` (B, d), zero by default: see the class."""
@@ -76,16 +80,17 @@ class AMD:
         active = objective
         flat = (self.tau - t) * slope <= self.tolerance * loss
         stalled = torch.zeros_like(flat)
+        most = torch.iinfo(steps.dtype).max if self.max_steps is None else self.max_steps
 
-        while True:
-            finished = flat | stalled | (t >= self.tau)
+        while len(image):
+            finished = flat | stalled | (t >= self.tau) | (steps >= most)
             if finished.any():
                 end = image[finished]
                 result.z[end], result.loss[end] = z[finished], loss[finished]
                 result.t[end], result.steps[end] = t[finished], steps[finished]
-                result.status[end] = torch.where(
-                    t >= self.tau, Status.REACHED_TAU, torch.where(flat, Status.CONVERGED, Status.STALLED)
-                )[finished]
+                status = torch.where(stalled, Status.STALLED, Status.STEPS_SPENT)
+                status = torch.where(flat, Status.CONVERGED, status)
+                result.status[end] = torch.where(t >= self.tau, Status.REACHED_TAU, status)[finished]
                 keep = ~finished
                 image, z, loss, gradient, slope, t, s, trial, steps = (
                     x[keep] for x in (image, z, loss, gradient, slope, t, s, trial, steps)

@@ -17,7 +17,7 @@ from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
 from gfe_core.companion.environment import Exit
-from gfe_core.companion.profiles import ROOT, Setting
+from gfe_core.companion.profiles import ROOT, Setting, home
 from gfe_core.companion.runs import source
 from gfe_core.data import DataError, StandInWarning
 
@@ -68,7 +68,7 @@ def main(options: argparse.Namespace) -> int:
             _say(f"{path.stem}: done in {time.perf_counter() - started:.0f} s")
     if failed:
         return Exit.FAILED
-    executed = ROOT / "build" / options.profile
+    executed = home() / "build" / options.profile
     _say(f"figures and tables: {_short(setting.figures)}; executed notebooks: {_short(executed)}")
     return Exit.DONE
 
@@ -78,14 +78,14 @@ class Notebook:
 
     def __init__(self, path: Path, setting: Setting, parameters: dict[str, object]) -> None:
         self.path, self.setting, self.parameters = path, setting, parameters
-        self.build = ROOT / "build" / setting.profile.name
+        self.build = home() / "build" / setting.profile.name
         self.stamp = self.build / "stamps" / f"{path.stem}.json"
 
     def is_current(self) -> bool:
         """Whether it was executed from just these sources and parameters, and all it made is still as it was."""
         try:
             stamp = json.loads(self.stamp.read_text())
-            made = {ROOT / name: checksum for name, checksum in stamp["made"].items()}
+            made = {home() / name: checksum for name, checksum in stamp["made"].items()}
             return stamp["digest"] == self.digest() and all(_checksum(p) == checksum for p, checksum in made.items())
         except (OSError, ValueError, KeyError):
             return False
@@ -121,7 +121,7 @@ class Notebook:
         part.replace(whole)
         failed.unlink(missing_ok=True)
         made = [whole, *(path for path, changed in self._figures().items() if before.get(path) != changed)]
-        stamp = {"digest": digest, "made": {str(path.relative_to(ROOT)): _checksum(path) for path in made}}
+        stamp = {"digest": digest, "made": {str(path.relative_to(home())): _checksum(path) for path in made}}
         self.stamp.write_text(json.dumps(stamp, indent=1))
         return None
 
@@ -143,7 +143,7 @@ def _checksum(path: Path) -> str:
 
 
 def _short(path: Path) -> Path:
-    return path.relative_to(ROOT)
+    return path.relative_to(home())
 
 
 def _say(line: str, code: int = Exit.DONE) -> int:

@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from gfe_core.companion.execute import execute
 from gfe_core.companion.experiments import RunConfig
-from gfe_core.companion.profiles import ROOT, Setting
+from gfe_core.companion.profiles import Setting, home
 from gfe_core.data import Source, load, locate
 
 SAVE_EVERY_S = 30
@@ -48,13 +48,13 @@ class Run:
 
 
 def runs_folder() -> Path:
-    """Where runs are kept: the folder that the environment variable GFE_RUNS names, or ``runs/``."""
-    return Path(os.environ.get("GFE_RUNS") or ROOT / "runs").absolute()
+    """Where runs are kept."""
+    return home() / "runs"
 
 
 def source(setting: Setting, dataset: str = "mnist") -> Source:
     """Where the setting's data set comes from; may download it. Raises ``DataError``."""
-    return locate(setting.data, dataset, ROOT / "data")
+    return locate(setting.data, dataset, home() / "data")
 
 
 def run(config: RunConfig, origin: Source) -> Run:

@@ -1,0 +1,77 @@
+"""Every notebook runs at the smoke size on embedded data, makes the figures it announces, and is a tidy page."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+
+import nbformat
+import pandas as pd
+import pytest
+
+from gfe_core.companion.profiles import ROOT
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+PARAMETERS = ["profile", "data", "seeds", "jobs", "device"]
+
+
+def cells(path, kind):
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == kind]
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    """The folder that one smoke run wrote, and what it said; a second run is then timed on it."""
+    home = tmp_path_factory.mktemp("home")
+    command = [sys.executable, "-m", "gfe_core.companion", "run", "--profile", "smoke", "--data", "embedded"]
+    environment = os.environ | {"GFE_HOME": str(home), "PYTHONPATH": str(ROOT)}
+    done = [subprocess.run(command, env=environment, capture_output=True, text=True) for _ in range(2)]
+    assert done[0].returncode == 0, done[0].stderr
+    return home, done
+
+
+def test_all_notebooks_run_and_a_second_call_has_nothing_to_do(smoke):
+    home, (first, second) = smoke
+    for path in NOTEBOOKS:
+        assert f"{path.stem}: done" in first.stderr
+        assert f"{path.stem}: nothing to do" in second.stderr
+        executed = nbformat.read(home / "build" / "smoke" / path.name, as_version=4)
+        outputs = [output for cell in executed.cells for output in cell.get("outputs", [])]
+        assert not [output for output in outputs if output.output_type == "error"]
+        assert not [output for output in outputs if output.get("name") == "stderr"], "warnings stand in the notebook"
+
+
+def test_every_figure_is_there_in_all_its_forms(smoke):
+    figures = smoke[0] / "figures" / "smoke"
+    for name in ("fig2", "fig4_left", "fig4_right"):
+        assert (figures / f"{name}.png").stat().st_size < 300_000
+        assert (figures / f"{name}.pdf").stat().st_size > 1000
+    curves = pd.read_csv(figures / "fig4_left.csv")
+    assert {"method", "seed", "images", "seconds", "validation_loss"} <= set(curves)
+    table = pd.read_csv(figures / "table1.csv")
+    assert list(table) == ["images", "method", "seed", "test_loss"]
+    assert set(table.method) == {"ae", "gfe_amd_uncapped", "ae_then_amd"}
+    assert "stand-in for MNIST" in (figures / "table1.md").read_text()
+
+
+def test_the_executed_notebook_says_that_stand_ins_are_stand_ins(smoke):
+    for path in NOTEBOOKS:
+        text = (smoke[0] / "build" / "smoke" / path.name).read_text()
+        assert "stand-in for MNIST" in text
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_is_a_tidy_page(path):
+    first = cells(path, "markdown")[0].source
+    assert re.match(r"# .*\?\n", first), "the title is a question"
+    for announced in ("Paper:", "Writes", "Takes"):
+        assert announced in first
+    tagged = [cell for cell in cells(path, "code") if "parameters" in cell.metadata.get("tags", [])]
+    assert len(tagged) == 1
+    assigned = ast.parse(tagged[0].source).body
+    assert [statement.target.id for statement in assigned][:5] == PARAMETERS
+    assert all(isinstance(statement.value, ast.Constant) for statement in assigned)
+    assert tagged[0].source.startswith('profile: str = "quick"')
+    for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", "\n".join(c.source for c in cells(path, "markdown"))):
+        assert (path.parent / link).exists(), f"{link} leads nowhere"

@@ -1,0 +1,131 @@
+"""Notebooks run in order, once; a failing one is kept and named; what is damaged or changed is made again."""
+
+import argparse
+
+import nbformat
+import pytest
+
+from gfe_core.companion import pipeline
+from gfe_core.companion.environment import Exit
+from gfe_core.data import DataError, Source
+
+PARAMETERS = 'profile: str = "quick"\ndata: str = "auto"\nseeds: str = ""\njobs: int = 0\ndevice: str = "auto"'
+
+
+@pytest.fixture
+def project(monkeypatch, tmp_path):
+    """A folder of notebooks for the pipeline, and a function that adds one."""
+    monkeypatch.setenv("GFE_HOME", str(tmp_path))
+    monkeypatch.setattr(pipeline, "ROOT", tmp_path)
+    (tmp_path / "notebooks").mkdir()
+
+    def add(name, *sources):
+        cells = [nbformat.v4.new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]})]
+        cells += [nbformat.v4.new_code_cell(source) for source in sources]
+        kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+        notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
+        nbformat.write(notebook, tmp_path / "notebooks" / f"{name}.ipynb")
+
+    add.root = tmp_path
+    return add
+
+
+def options(**changed):
+    defaults = {
+        "profile": "smoke", "data": "embedded", "only": [], "start": None, "force": False, "seeds": None, "jobs": 1,
+        "device": "cpu", "keep_going": False, "parameters": {},
+    }  # fmt: skip
+    return argparse.Namespace(**defaults | changed)
+
+
+def draws(name):
+    return (
+        f"from pathlib import Path; folder = Path({{root!r}}) / 'figures' / profile; "
+        f"folder.mkdir(parents=True, exist_ok=True); (folder / '{name}').write_text(seeds or 'none')"
+    )
+
+
+def test_the_second_call_does_nothing_until_something_changed(project, capsys):
+    figure = project.root / "figures" / "smoke" / "fig.txt"
+    project("01_one", draws("fig.txt").format(root=str(project.root)))
+    assert pipeline.main(options()) == Exit.DONE
+    assert figure.read_text() == "none"
+    executed = nbformat.read(project.root / "build" / "smoke" / "01_one.ipynb", as_version=4)
+    assert [cell.execution_count for cell in executed.cells] == [1, 2, 3]
+
+    capsys.readouterr()
+    assert pipeline.main(options(jobs=2)) == Exit.DONE
+    assert "nothing to do" in capsys.readouterr().err
+
+    figure.write_text("damaged")
+    assert pipeline.main(options()) == Exit.DONE
+    assert figure.read_text() == "none"
+
+    assert pipeline.main(options(seeds=(4, 5))) == Exit.DONE
+    assert figure.read_text() == "4,5"
+    project("01_one", draws("fig.txt").format(root=str(project.root)), "1 + 1")
+    capsys.readouterr()
+    assert pipeline.main(options(seeds=(4, 5))) == Exit.DONE
+    assert "running" in capsys.readouterr().err
+
+
+def test_a_failing_notebook_is_kept_as_far_as_it_got_and_named(project, capsys):
+    project("01_bad", "reached = 1\nreached", "raise RuntimeError('the dog ate it')", "1")
+    project("02_next", "2")
+    assert pipeline.main(options()) == Exit.FAILED
+    said = capsys.readouterr().err
+    for part in ("01_bad.ipynb", "RuntimeError", "the dog ate it", "build/smoke/01_bad.failed.ipynb"):
+        assert part in said
+    assert "02_next" not in said
+    kept = nbformat.read(project.root / "build" / "smoke" / "01_bad.failed.ipynb", as_version=4)
+    assert any("execute_result" in str(cell.get("outputs")) for cell in kept.cells)
+
+    assert pipeline.main(options(keep_going=True)) == Exit.FAILED
+    assert "02_next: done" in capsys.readouterr().err
+    project("01_bad", "1")
+    assert pipeline.main(options()) == Exit.DONE
+    assert not (project.root / "build" / "smoke" / "01_bad.failed.ipynb").exists()
+
+
+def test_only_and_from_choose(project, capsys):
+    for name in ("01_one", "02_two", "03_three"):
+        project(name, "1")
+    assert pipeline.main(options(only=["02"])) == Exit.DONE
+    assert pipeline.main(options(start="02")) == Exit.DONE
+    said = capsys.readouterr().err
+    assert "01_one" not in said
+    assert "02_two: nothing to do" in said
+    assert "03_three: done" in said
+    assert pipeline.main(options(only=["03"], force=True)) == Exit.DONE
+    assert "03_three: running" in capsys.readouterr().err
+
+
+def test_bad_data_and_a_missing_gpu_stop_before_anything_runs(project, monkeypatch, capsys):
+    project("01_one", "1")
+    assert pipeline.main(options(data=str(project.root))) == Exit.DATA
+    assert "train-images-idx3-ubyte is missing" in capsys.readouterr().err
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert pipeline.main(options(device="cuda")) == Exit.USAGE
+    assert "no CUDA device" in capsys.readouterr().err
+
+    def damaged(setting):
+        raise DataError("that file is damaged")
+
+    monkeypatch.setattr(pipeline, "source", damaged)
+    assert pipeline.main(options()) == Exit.DATA
+    assert not (project.root / "build").exists()
+
+
+def test_a_fall_back_to_stand_ins_is_loud_and_told_to_the_notebooks(project, monkeypatch, capsys):
+    import warnings
+
+    from gfe_core.data import StandInWarning
+
+    def falls_back(setting):
+        warnings.warn("stand-ins are used", StandInWarning, stacklevel=1)
+        return Source(None)
+
+    monkeypatch.setattr(pipeline, "source", falls_back)
+    project("01_one", "assert data == 'embedded'")
+    assert pipeline.main(options(data="auto")) == Exit.DONE
+    assert "*** stand-ins are used ***" in capsys.readouterr().err

@@ -1,0 +1,188 @@
+"""Runs are executed once, survive a kill, are remade when damaged, and do not depend on how many go side by side."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+import torch
+
+from gfe_core.amd import AMD
+from gfe_core.companion import execute, experiments, runs
+from gfe_core.companion.experiments import Evaluate, Train
+from gfe_core.companion.profiles import PROFILES, ROOT, Setting
+from gfe_core.data import Source
+
+EMBEDDED = Source(None)
+QUICK_AMD = AMD(tau=300.0, s_max=1000.0, grow_accepted=True)
+
+
+def train(seed=0, solver=None, images=64, **changed):
+    return Train("mnist", True, seed, solver, (32, images), (images,), 20, **changed)
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch, tmp_path):
+    monkeypatch.setenv("GFE_HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def executed(monkeypatch):
+    seen = []
+
+    def counting(config, *rest):
+        seen.append(config)
+        return execute.execute(config, *rest)
+
+    monkeypatch.setattr(runs, "execute", counting)
+    return seen
+
+
+def test_a_run_is_executed_once_and_read_afterwards(executed):
+    first, second = runs.run(train(), EMBEDDED), runs.run(train(), EMBEDDED)
+    assert len(executed) == 1
+    pd.testing.assert_frame_equal(first.history, second.history)
+    assert list(first.history.images) == [32, 64]
+    assert first.provenance["data"]["title"].startswith("scikit-learn digits")
+    assert first.provenance["versions"]["torch"] == torch.__version__
+    assert set(first.weights["64"]) >= {"decoder.0.weight", "encoder.0.weight"}
+
+
+def test_every_field_and_the_data_are_part_of_the_identity():
+    base = train(solver=QUICK_AMD)
+    others = [
+        train(seed=1, solver=QUICK_AMD), train(solver=dataclasses.replace(QUICK_AMD, tolerance=0.0)), train(),
+        dataclasses.replace(base, stand_in=False), dataclasses.replace(base, validation_images=21),
+        dataclasses.replace(base, recipe=dataclasses.replace(base.recipe, learning_rate=1e-3)),
+    ]  # fmt: skip
+    assert len({base.key, *(other.key for other in others)}) == 7
+    assert train(solver=QUICK_AMD).key == base.key
+
+
+@pytest.mark.parametrize("damage", ["truncate", "missing", "garbled json"])
+def test_a_damaged_folder_is_noticed_and_made_again(executed, damage):
+    made = runs.run(train(), EMBEDDED)
+    if damage == "truncate":
+        file = made.folder / "weights.pt"
+        file.write_bytes(file.read_bytes()[:-10])
+    elif damage == "missing":
+        (made.folder / "history.csv").unlink()
+    else:
+        (made.folder / "run.json").write_text("{")
+    with pytest.warns(UserWarning, match="damaged"):
+        again = runs.run(train(), EMBEDDED)
+    assert len(executed) == 2
+    pd.testing.assert_frame_equal(made.history.drop(columns="seconds"), again.history.drop(columns="seconds"))
+
+
+def test_an_evaluation_brings_its_training_along_and_agrees_with_the_validation(executed):
+    config = Evaluate(train(solver=QUICK_AMD), 64, QUICK_AMD, 30)
+    tested = runs.run(config, EMBEDDED)
+    assert executed == [config, config.training] or executed == [config.training, config]
+    assert len(tested.history) == 30
+    assert tested.weights["z"].shape == (30, 20)
+    assert {"loss", "steps", "status"} <= set(tested.history)
+
+
+def test_results_do_not_depend_on_the_number_of_jobs(tmp_path, monkeypatch):
+    configs = [train(seed=seed, solver=QUICK_AMD) for seed in (0, 1)]
+    histories = []
+    for jobs in (1, 2):
+        monkeypatch.setenv("GFE_HOME", str(tmp_path / str(jobs)))
+        setting = Setting(PROFILES["smoke"], "embedded", (0, 1), jobs, "cpu")
+        made = runs.run_grid(configs, setting, EMBEDDED)
+        histories.append(pd.concat([run.history for run in made]).drop(columns="seconds"))
+    pd.testing.assert_frame_equal(*histories)
+
+
+def test_an_interrupted_training_goes_on_where_it_was_saved(monkeypatch, home):
+    config = train(solver=QUICK_AMD, images=160)
+    whole = runs.run(config, EMBEDDED)
+    monkeypatch.setenv("GFE_HOME", str(home / "other"))
+    monkeypatch.setattr(runs, "SAVE_EVERY_S", -1)
+    monkeypatch.setattr(execute, "CHUNK", 2)
+    real, calls = execute.Training.advance, []
+
+    def dies(self, *arguments):
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        calls.append(self.images)
+        return real(self, *arguments)
+
+    monkeypatch.setattr(execute.Training, "advance", dies)
+    with pytest.raises(KeyboardInterrupt):
+        runs.run(config, EMBEDDED)
+    started = []
+    monkeypatch.setattr(
+        execute.Training, "advance", lambda self, *rest: started.append(self.images) or real(self, *rest)
+    )
+    resumed = runs.run(config, EMBEDDED)
+    assert started[0] == 96
+    pd.testing.assert_frame_equal(whole.history.drop(columns="seconds"), resumed.history.drop(columns="seconds"))
+    for name, tensor in whole.weights["160"].items():
+        assert torch.equal(tensor, resumed.weights["160"][name])
+    assert not list(resumed.folder.glob("state*"))
+
+
+def test_killed_outright_it_leaves_nothing_that_is_taken_for_finished(home):
+    program = (
+        "from gfe_core.companion import runs; from gfe_core.companion.experiments import Train; "
+        "from gfe_core.data import Source; runs.SAVE_EVERY_S = 0.05; "
+        "runs.run(Train('mnist', True, 0, None, (160_000,), (160_000,), 20), Source(None))"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", program], env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 60
+    while not list((home / "runs").glob(".train*/state.pt")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    visible = [path for path in (home / "runs").iterdir() if not path.name.startswith(".")]
+    assert visible == []
+    state = torch.load(next((home / "runs").glob(".train*/state.pt")), weights_only=True)
+    assert state["training"]["images"] > 0
+
+
+def test_a_half_written_state_is_set_aside_with_a_warning(home):
+    config = train()
+    aside = home / "runs" / f".{config.name}-{config.key}"
+    aside.mkdir(parents=True)
+    (aside / "state.pt").write_bytes(b"PK half")
+    with pytest.warns(UserWarning, match="starts again"):
+        made = runs.run(config, EMBEDDED)
+    assert list(made.history.images) == [32, 64]
+    assert json.loads((made.folder / "run.json").read_text())["files"]
+
+
+def test_table_1_holds_every_cell_and_the_literal_column_only_where_it_is_affordable():
+    for name, methods in (("quick", 3), ("paper", 4)):
+        setting = Setting.of(name, "embedded", device="cpu")
+        table = experiments.table1(setting, True)
+        assert len(table) == 5 * methods * len(setting.seeds)
+        assert not table.duplicated(["images", "method", "seed"]).any()
+        assert len(setting.seeds) >= (5 if name == "paper" else 3)
+        assert experiments.LITERAL.s_max == 10
+        literal = table[table.method == "gfe_amd"].config
+        assert all(c.solver == c.training.solver == experiments.LITERAL for c in literal)
+
+
+def test_figure_4_reaches_800_000_images_in_the_paper_profile():
+    plan = experiments.figure4(Setting.of("paper", "embedded", device="cpu"), True)
+    reach = plan.groupby("method").config.agg(lambda configs: max(max(c.measured) for c in configs))
+    assert reach["ae"] == reach["gfe_amd_uncapped"] == 800_000
+    assert reach["gfe_amd"] == 5760
+
+
+def test_settings_refuse_what_they_do_not_know():
+    with pytest.raises(ValueError, match="smoke, quick, paper"):
+        Setting.of("large")
+    with pytest.raises(ValueError, match="auto, cpu and cuda"):
+        Setting.of("smoke", device="tpu")
+    assert Setting.of("smoke", seeds="3,4").seeds == (3, 4)

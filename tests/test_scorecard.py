@@ -1,0 +1,47 @@
+"""Intervals and verdicts, against SciPy and by hand; the paper's numbers as the paper prints them."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from gfe_core.companion.scorecard import Interval, below, interval, paper_table
+
+
+def test_an_interval_is_student_t_over_the_seeds():
+    values = [0.21, 0.19, 0.23, 0.2]
+    ours = interval(values)
+    low, high = stats.t.interval(0.95, 3, loc=np.mean(values), scale=stats.sem(values))
+    assert ours.mean == pytest.approx(np.mean(values))
+    assert (ours.low, ours.high) == (pytest.approx(low), pytest.approx(high))
+
+
+def test_one_seed_has_a_mean_and_no_interval():
+    ours = interval([0.2])
+    assert math.isnan(ours.half)
+    assert ours.low == ours.high == 0.2
+    assert str(ours) == "0.2000"
+    with pytest.raises(ValueError, match="at least one"):
+        interval([])
+
+
+def test_an_interval_covers_the_mean_as_often_as_it_says():
+    draws = np.random.default_rng(0).normal(1.0, 0.1, (2000, 3))
+    covered = np.mean([(i := interval(row)).low < 1.0 < i.high for row in draws])
+    assert 0.93 < covered < 0.97
+
+
+def test_below_needs_intervals_that_are_apart():
+    assert below(Interval(0.1, 0.01, 3), Interval(0.2, 0.01, 3)) == "yes"
+    assert below(Interval(0.1, 0.06, 3), Interval(0.2, 0.06, 3)) == "unclear"
+    assert below(Interval(0.3, 0.01, 3), Interval(0.2, 0.01, 3)) == "no"
+    assert below(Interval(0.1, math.nan, 1), Interval(0.2, math.nan, 1)) == "yes"
+
+
+def test_the_papers_tables_are_whole():
+    table1 = paper_table("table1")
+    assert list(table1.index) == [480, 960, 1920, 3840, 5760]
+    assert table1.loc[1920].to_dict() == {"ae": 0.2488, "gfe_amd": 0.1558, "ae_then_amd": 0.2323}
+    table2 = paper_table("table2")
+    assert table2.loc["fashion_mnist"].to_dict() == {"ae": 0.2752, "gfe_amd": 0.2764}
