@@ -18,19 +18,22 @@ ROUNDING = 4.0  # a predicted decrease below this many units in the last place o
 class AMD:
     """Gradient descent along Eq. (5), alpha = 1, whose step is backtracked until the loss falls (Sec. 3.4, Eq. 9-10).
 
-    Every image has a step size of its own (the paper's text treats one sample). Fields carry the paper's symbols:
+    Every image has a step size of its own: the paper's text treats one sample. Cost: one forward and one backward pass
+    for each trial step of each image. Fields, in the paper's symbols:
 
-    ``tau`` final time . ``beta`` in (0, 1) shrinks a trial step that does not lower the loss . ``kappa`` >= 1 lets the
-    scaling factor s grow from step to step, between ``s_0`` and ``s_max`` .
-    ``tolerance`` is the convergence stop, tau' in the paper: an image is finished when its convergence curve is so
-    flat that, at the present slope |dl/dt| = |grad l|^2, it would lose less than this fraction of its loss until tau.
-    0 switches it off . ``grow_accepted`` lets s_n grow from the last *accepted* step, s_n = kappa dt_{n-1} (bounded as
-    before), not from s_{n-1} as the paper has it; it saves backtracking where s_max is far above the useful step .
-    ``max_steps``, a budget that the paper does not have, ends an image after so many steps.
+    - ``tau``: the final time; the last step is shortened to land on it.
+    - ``beta`` in (0, 1): shrinks a trial step that does not lower the loss.
+    - ``kappa`` >= 1: lets the scaling factor s grow from step to step, between ``s_0`` and ``s_max``.
+    - ``tolerance``: the convergence stop that assigns tau'. An image is finished when its convergence curve is so flat
+      that, at the present slope |dl/dt| = |grad l|^2, it would lose less than this fraction of its loss until tau. The
+      number is Algorithm 1's; the paper leaves its unit open. 0 switches the stop off.
+    - ``grow_accepted``: s_n grows from the last *accepted* step, kappa dt_{n-1}, and not from s_{n-1} as the paper has
+      it. It saves backtracking where s_max is far above the useful step.
+    - ``max_steps``: a budget of steps for each image, which the paper does not have.
 
-    Cost: one forward and one backward pass for each trial step of each image. A step whose predicted decrease lies
-    within the rounding of the loss and that fails Eq. (9) ends the image as ``STALLED``: it could only be retried for
-    ever. Raises ``ValueError`` for fields out of range and for images whose loss at z(0) is not finite.
+    A step that fails Eq. (9) although its predicted decrease lies within the rounding of the loss ends the image as
+    ``STALLED``: it could only be retried for ever. Raises ``ValueError`` for fields out of range and for images whose
+    loss or gradient at z(0) is not finite.
     """
 
     tau: float = 1e4
@@ -38,7 +41,7 @@ class AMD:
     kappa: float = 1.1
     s_0: float = 1.0
     s_max: float = 10.0
-    tolerance: float = 1e-3
+    tolerance: float = 0.01
     grow_accepted: bool = False
     max_steps: int | None = None
 
