@@ -134,7 +134,11 @@ def _drop_progress(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            cell.outputs = [o for o in cell.outputs if not (o.get("name") == "stderr" and "\r" in o.get("text", ""))]
+            for output in cell.outputs:
+                if output.get("name") == "stderr":
+                    lines = [line for line in output.text.split("\n") if line.strip() and "\r" not in line]
+                    output.text = "\n".join(lines)
+            cell.outputs = [output for output in cell.outputs if output.get("text") != ""]
     nbformat.write(notebook, path)
 
 
