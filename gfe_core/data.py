@@ -5,27 +5,24 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
-import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
+from http.client import HTTPException
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType
 
-import numpy as np
 import torch
-from sklearn.datasets import load_digits, load_sample_images
+from filelock import FileLock
 from torch import Tensor
 from torch.nn import functional
 
 DATASETS = ("mnist", "segmented_mnist", "fashion_mnist")
 POOL = 50_000  # the first training images are the training pool, the rest are for validation
-NETWORK_TIMEOUT_S = 20
+NETWORK_TIMEOUT_S = 20  # for each wait for a server, not for the whole download
 
-# The published MD5 sums of the uncompressed files.
-MD5 = {
+MD5 = {  # as published, of the uncompressed files
     "MNIST": {
         "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
         "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
@@ -39,6 +36,7 @@ MD5 = {
         "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
     },
 }
+_PUT = "put the published file there, uncompressed"
 
 
 class DataError(RuntimeError):
@@ -61,20 +59,20 @@ class Source:
         return self.folder is None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Split:
-    """``images`` float32 (N, 784) in [0, 1] and ``labels`` int64 (N,)."""
+    """``images`` float32 (N, 784) in [0, 1] and ``labels`` int64 (N,); shared by all who load them: only read them."""
 
     images: Tensor
     labels: Tensor
 
-    def having(self, labels: tuple[int, ...]) -> Split:
+    def having(self, labels: range) -> Split:
         """The images that carry one of ``labels``."""
-        chosen = torch.isin(self.labels, torch.tensor(labels))
+        chosen = torch.isin(self.labels, torch.tensor(list(labels)))
         return Split(self.images[chosen], self.labels[chosen])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """``name`` as in :data:`DATASETS` . ``title`` for figures . ``stand_in`` . ``md5`` of its files . three splits."""
 
@@ -90,59 +88,47 @@ class Dataset:
 def locate(data: str, dataset: str, download_to: Path) -> Source:
     """Where ``dataset`` comes from; ``data`` is "auto", "embedded" or a folder in torchvision's layout.
 
-    "auto" means the folder that the environment variable GFE_DATA names, else ``download_to``, into which missing files
-    are downloaded; where that fails, the stand-ins, with a :class:`StandInWarning`. A folder that was named must hold
-    whole files. Raises :class:`DataError` for missing or damaged files, ``ValueError`` for an unknown data set.
+    "auto" means the folder that the environment variable GFE_DATA names, else ``download_to``, filled by a download if
+    it has none of the files; where that fails, the stand-ins, with a :class:`StandInWarning`. Raises :class:`DataError`
+    for a damaged file or one missing from a named folder or among others, ``ValueError`` for an unknown data set.
     """
     family = _family(dataset)
     if data == "embedded":
         return Source(None)
-    named = os.environ.get("GFE_DATA") if data == "auto" else data
-    if named:
-        check(Path(named), family)
-        return Source(Path(named).absolute())
-    missing = [path.name for path in _files(download_to, family) if not path.exists()]
-    if missing:
-        try:
-            with _timeout(NETWORK_TIMEOUT_S):
-                _download(download_to, family)
-        except (OSError, RuntimeError) as error:
-            warnings.warn(
-                f"{family} could not be downloaded ({_one_line(error)}). "
-                "EMBEDDED STAND-INS ARE USED INSTEAD, and every figure says so. For the real data put "
-                f"{', '.join(missing)} (uncompressed) into {_raw(download_to, family)}, or name a folder that has them "
-                "by --data DIR or GFE_DATA; --data embedded asks for the stand-ins in silence.",
-                StandInWarning,
-                stacklevel=2,
-            )
-            return Source(None)
-    check(download_to, family)
-    return Source(download_to.absolute())
+    named = (os.environ.get("GFE_DATA") or None) if data == "auto" else data
+    if named is not None:
+        folder = Path(named).expanduser().absolute()
+        check(folder, family, f"{_PUT}, or name another folder, or use --data embedded to run on stand-ins.")
+        return Source(folder)
+    folder = download_to.absolute()
+    if failure := _fetch(folder, family):
+        warnings.warn(
+            f"{family} could not be downloaded ({failure}). EMBEDDED STAND-INS ARE USED INSTEAD, and every figure says "
+            f"so. For the real data put {', '.join(MD5[family])} (uncompressed) into {folder / family / 'raw'}, or "
+            "name a folder that has them by --data DIR or GFE_DATA; --data embedded asks for stand-ins in silence.",
+            StandInWarning,
+            stacklevel=2,
+        )
+        return Source(None)
+    check(folder, family, f"delete the folder {folder / family} and run again to download it anew.")
+    return Source(folder)
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:120]
-
-
-def check(folder: Path, family: str) -> None:
-    """Raise :class:`DataError` unless ``folder`` holds every file of ``family``, each with its published MD5 sum."""
-    for path in _files(folder, family):
+def check(folder: Path, family: str, remedy: str = f"{_PUT}.") -> None:
+    """Raise :class:`DataError` with ``remedy`` unless ``folder`` has each file of ``family`` with its published sum."""
+    for path in _files(folder.absolute(), family):
         try:
             stat = path.stat()
-        except OSError:
-            raise DataError(
-                f"{path} is missing; put the uncompressed file there, or remove {path.parent} to download it anew, "
-                "or use --data embedded."
-            ) from None
-        if _md5(path, stat.st_size, stat.st_mtime_ns) != MD5[family][path.name]:
-            raise DataError(
-                f"{path} is damaged: its MD5 sum is not the published {MD5[family][path.name]}; delete the folder "
-                f"{path.parent} so that it is downloaded anew, or put whole files there."
-            )
+            found = _md5(path, stat.st_size, stat.st_mtime_ns)
+        except OSError as error:
+            wrong = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+            raise DataError(f"{path} {wrong}: {remedy}") from error
+        if found != (published := MD5[family][path.name]):
+            raise DataError(f"{path} is damaged, its MD5 sum is {found} and not the published {published}: {remedy}")
 
 
 def load(dataset: str, source: Source) -> Dataset:
-    """The data set with its splits. Raises :class:`DataError` for damaged files, ``ValueError`` for an unknown name."""
+    """The data set, read once a process. Raises ``DataError`` as :func:`check`, ``ValueError`` for an unknown one."""
     family = _family(dataset)
     if source.folder is not None:
         check(source.folder, family)
@@ -153,16 +139,14 @@ def load(dataset: str, source: Source) -> Dataset:
 def _load(dataset: str, family: str, source: Source) -> Dataset:
     if source.folder is None:
         train, validation, test, title = _digits() if family == "MNIST" else _photographs()
-        md5 = {}
     else:
-        whole, test = (_read(source.folder, family, part) for part in (True, False))
-        train = Split(whole.images[:POOL], whole.labels[:POOL])
-        validation = Split(whole.images[POOL:], whole.labels[POOL:])
-        title, md5 = family, dict(MD5[family])
+        whole, test = (_read(source.folder, family, part) for part in ("train", "t10k"))
+        train, validation = (Split(whole.images[part], whole.labels[part]) for part in (slice(POOL), slice(POOL, None)))
+        title = family
     if dataset == "segmented_mnist":
-        low, high = tuple(range(5)), tuple(range(5, 10))
-        train, validation, test = train.having(low), validation.having(low), test.having(high)
-        title = "SegmentedMNIST" if source.folder else "scikit-learn digits 0-4 / 5-9 (stand-in for SegmentedMNIST)"
+        train, validation, test = train.having(range(5)), validation.having(range(5)), test.having(range(5, 10))
+        title = "digits 0-4 / 5-9 (stand-in for SegmentedMNIST)" if source.stand_in else "SegmentedMNIST"
+    md5 = {} if source.stand_in else dict(MD5[family])
     return Dataset(dataset, title, source.stand_in, md5, train, validation, test)
 
 
@@ -172,36 +156,50 @@ def _family(dataset: str) -> str:
     return "FashionMNIST" if dataset == "fashion_mnist" else "MNIST"
 
 
-def _raw(folder: Path, family: str) -> Path:
-    return folder / family / "raw"
-
-
 def _files(folder: Path, family: str) -> list[Path]:
-    return [_raw(folder, family) / name for name in MD5[family]]
+    return [folder / family / "raw" / name for name in MD5[family]]
 
 
 @lru_cache(maxsize=64)
 def _md5(path: Path, size: int, mtime_ns: int) -> str:
     """The sum of a file; ``size`` and ``mtime_ns`` stand for its content, so that it is read once a process."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()
+        return hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False)).hexdigest()
 
 
-def _read(folder: Path, family: str, train: bool) -> Split:
-    files = getattr(_torchvision_datasets(), family)(folder, train=train, download=False)
-    return Split(files.data.reshape(len(files.data), -1).float() / 255, files.targets.long())
+def _read(folder: Path, family: str, part: str) -> Split:
+    # torchvision's data set classes would prefer a folder "processed" of its older versions to the files checked here.
+    idx, raw = _torchvision_datasets().mnist, folder / family / "raw"
+    images = idx.read_image_file(str(raw / f"{part}-images-idx3-ubyte"))
+    labels = idx.read_label_file(str(raw / f"{part}-labels-idx1-ubyte"))
+    return Split(images.reshape(len(images), -1).float().div_(255), labels)
+
+
+def _fetch(folder: Path, family: str) -> str:
+    """Download ``family`` unless a file of it is there: aside, and moved when whole. Why that failed, else ""."""
+    files = _files(folder, family)
+    if all(map(os.path.lexists, files)):
+        return ""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / f".{family}.lock"), TemporaryDirectory(dir=folder, prefix=f".{family}.") as aside:
+            if not any(map(os.path.lexists, files)):
+                _download(Path(aside), family)
+                check(Path(aside), family, "the server sent something else.")
+                files[0].parent.mkdir(parents=True, exist_ok=True)
+                for path, whole in zip(files, _files(Path(aside), family), strict=True):
+                    whole.rename(path)
+    except (OSError, RuntimeError, HTTPException) as error:
+        if not any(map(os.path.lexists, files)):
+            return (str(error).strip() or repr(error)).splitlines()[-1]  # of torchvision's list, the last mirror's
+    return ""
 
 
 def _download(folder: Path, family: str) -> None:
-    getattr(_torchvision_datasets(), family)(folder, download=True)
-
-
-@contextmanager
-def _timeout(seconds: float) -> Iterator[None]:
     before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
+    socket.setdefaulttimeout(NETWORK_TIMEOUT_S)
     try:
-        yield
+        getattr(_torchvision_datasets(), family)(folder, download=True)
     finally:
         socket.setdefaulttimeout(before)
 
@@ -215,11 +213,7 @@ def _torchvision_datasets() -> ModuleType:
     """
     try:
         import torchvision.datasets
-    except RuntimeError as error:
-        if "torchvision::" not in str(error):
-            raise
-        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
-            del sys.modules[name]  # what the failed import left behind
+    except RuntimeError:  # "operator torchvision::nms does not exist"
         library = torch.library.Library("torchvision", "FRAGMENT")
         library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
@@ -231,27 +225,25 @@ def _torchvision_datasets() -> ModuleType:
 
 def _digits() -> tuple[Split, Split, Split, str]:
     """scikit-learn's 1,797 handwritten digits, 8 x 8, scaled to 28 x 28; split in their order."""
+    from sklearn.datasets import load_digits  # slow to import, and needed for stand-ins only
+
     digits = load_digits()
-    small = torch.tensor(digits.images, dtype=torch.float32)[:, None] / 16
-    large = functional.interpolate(small, size=(28, 28), mode="bilinear", align_corners=False).clamp(0, 1)
-    images, labels = large.reshape(len(large), -1), torch.tensor(digits.target, dtype=torch.int64)
+    small = torch.tensor(digits.images, dtype=torch.float32)[:, None] / 16  # (1797, 1, 8, 8)
+    images = functional.interpolate(small, size=(28, 28), mode="bilinear").clamp(0, 1).flatten(1)
+    labels = torch.tensor(digits.target, dtype=torch.int64)
     parts = [Split(images[start:end], labels[start:end]) for start, end in ((0, 1200), (1200, 1400), (1400, None))]
     return *parts, "scikit-learn digits (stand-in for MNIST)"
 
 
 def _photographs() -> tuple[Split, Split, Split, str]:
-    """28 x 28 grey patches of scikit-learn's two sample photographs, each labelled by its photograph.
+    """28 x 28 grey patches of scikit-learn's two photographs, the labels; the splits are disjoint bands of columns."""
+    from sklearn.datasets import load_sample_images
 
-    The three splits come from disjoint bands of columns, so that no pixel is in two of them.
-    """
+    grey = torch.stack([torch.tensor(photograph) for photograph in load_sample_images().images]).float().mean(3) / 255
     parts = []
-    for first, end in ((0, 440), (440, 530), (530, 640)):
-        images, labels = [], []
-        for label, photograph in enumerate(load_sample_images().images):
-            grey = torch.tensor(np.asarray(photograph, dtype=np.float32)).mean(dim=2)[:, first:end] / 255
-            patches = grey.unfold(0, 28, 14).unfold(1, 28, 14).reshape(-1, 784)
-            images.append(patches)
-            labels.append(torch.full((len(patches),), label))
-        order = torch.randperm(sum(map(len, labels)), generator=torch.Generator().manual_seed(0))
-        parts.append(Split(torch.cat(images)[order], torch.cat(labels)[order]))
+    for first, end in ((0, 440), (440, 530), (530, 640)):  # of 640 columns
+        patches = grey[:, :, first:end].unfold(1, 28, 14).unfold(2, 28, 14).reshape(2, -1, 784)
+        labels = torch.arange(2).repeat_interleave(patches.shape[1])
+        order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+        parts.append(Split(patches.flatten(0, 1)[order], labels[order]))
     return *parts, "scikit-learn photo patches (stand-in for FashionMNIST)"

@@ -190,7 +190,8 @@ def fake(folder: Path, name: str, script: str) -> None:
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_no_python_or_an_old_one(script, tmp_path):
     assert call(script, tmp_path).returncode == Exit.ENVIRONMENT == 3
-    fake(tmp_path, "python3", 'case "$2" in *version_info*) echo False ;; *) echo "old: $*" >&2; exit 1 ;; esac')
+    old = "import sys; sys.version_info = (3, 10, 9); exec(sys.argv[1])"
+    fake(tmp_path, "python3", f"""'{sys.executable}' -c '{old}' "$2" """)
     fake(tmp_path, "python", "echo 'shim: no version is set' >&2; echo more >&2; exit 127")
     done = call(script, tmp_path)
     assert done.returncode == 3 and done.stdout == "" and done.stderr.count("\n") == 1

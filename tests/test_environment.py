@@ -21,7 +21,7 @@ from gfe_core.companion import environment
 from gfe_core.companion.environment import Exit, Stop, ensure
 
 ROOT = Path(__file__).resolve().parents[1]
-IMPORTED_AS = {"pillow": "PIL", "scikit-learn": "sklearn", "pyyaml": "yaml", "pytest-xdist": "xdist"}
+MODULE = {"pillow": "PIL", "ipython": "IPython", "scikit-learn": "sklearn", "pyyaml": "yaml", "pytest-xdist": "xdist"}
 OPTIONAL = {"dask", "distributed"}  # used only where the reader has them
 WHOLE = ["venv", "pip", "probe"]
 BROKEN = "echo \"No module named 'torch'\" >&2; exit 1"
@@ -241,7 +241,7 @@ def test_every_import_is_a_direct_package_and_the_probe_looks_for_each():
         cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
         sources += [re.sub(r"(?m)^\s*[%!].*$", "pass", "".join(cell["source"])) for cell in cells]
     local = {path.stem for path in (ROOT / "tests").glob("*.py")} | {"gfe_core", "tests"}
-    direct = {IMPORTED_AS.get(name, name) for name in of_project()} | {"packaging"}  # pytest's own, for this file
+    direct = {MODULE.get(name, name) for name in of_project()} | {"packaging"}  # pytest's own, for this file
     foreign = set().union(*map(imported, sources)) - set(sys.stdlib_module_names) - local - OPTIONAL
     assert "torch" in foreign
     assert foreign <= direct, f"not in pyproject.toml, environment.yml: {sorted(foreign - direct)}"

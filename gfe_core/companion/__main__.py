@@ -175,7 +175,7 @@ def declared_parameters(path: Path) -> set[str]:
 def settle_data(options: argparse.Namespace) -> None:
     """Make the folder that --data or else GFE_DATA names absolute, in both. Raises Stop (DATA) if it is not there."""
     given = os.environ.get("GFE_DATA") if options.data == "auto" else options.data
-    if not given or given == "embedded":
+    if not given or options.data == "embedded":
         return
     folder = Path(given).expanduser().absolute()
     if not folder.is_dir():

@@ -38,9 +38,9 @@ class Stop(Exception):
 # torchvision is looked for and not imported: beside a torch without CUDA its import needs the cure that data.py holds.
 PROBE = """
 import importlib.util
-import filelock, hypothesis, ipykernel, ipywidgets, joblib, jupyterlab, latex2mathml, matplotlib, nbclient, nbconvert
-import nbformat, numpy, pandas, papermill, PIL, psutil, pytest, ruff, scipy, seaborn, sklearn, torch, torchdiffeq, tqdm
-import xdist, yaml
+import filelock, hypothesis, ipykernel, IPython, ipywidgets, joblib, jupyterlab, latex2mathml, matplotlib, nbclient
+import nbconvert, nbformat, numpy, pandas, papermill, PIL, psutil, pytest, ruff, scipy, seaborn, sklearn, torch
+import torchdiffeq, tqdm, traitlets, xdist, yaml
 if importlib.util.find_spec("torchvision") is None:
     raise ModuleNotFoundError("No module named 'torchvision'")
 """

@@ -10,6 +10,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import nbformat
 import papermill
@@ -20,8 +21,6 @@ from gfe_core.companion.environment import Exit
 from gfe_core.companion.profiles import ROOT, Setting, home
 from gfe_core.companion.runs import source
 from gfe_core.data import DataError, StandInWarning
-
-IPC = Config({"KernelManager": {"transport": "ipc"}})  # to the kernel by local sockets that only this user can read
 
 
 def main(options: argparse.Namespace) -> int:
@@ -107,10 +106,18 @@ class Notebook:
         self.stamp.unlink(missing_ok=True)
         os.environ |= {"JUPYTER_PREFER_ENV_PATH": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
         try:
-            papermill.execute_notebook(
-                self.path, part, self.parameters, kernel_name="python3", cwd=str(self.path.parent),
-                progress_bar=False, stderr_file=sys.stderr, config=IPC,
-            )  # fmt: skip
+            with TemporaryDirectory(prefix="gfe-") as sockets:  # local sockets, that only this user can open
+                kernel = {"transport": "ipc", "ip": f"{sockets}/kernel"}
+                papermill.execute_notebook(
+                    self.path,
+                    part,
+                    self.parameters,
+                    kernel_name="python3",
+                    cwd=str(self.path.parent),
+                    progress_bar=False,
+                    stderr_file=sys.stderr,
+                    config=Config({"KernelManager": kernel}),
+                )
         except PapermillExecutionError as error:
             part.replace(failed)
             return (

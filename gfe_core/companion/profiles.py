@@ -43,7 +43,7 @@ PROFILES = {
     profile.name: profile
     for profile in (
         Profile("smoke", (0,), (480, 960), False, 200, 1920, 960, 1, 1, 100),
-        Profile("quick", (0, 1, 2), TABLE1_IMAGES, False, 2000, 96_000, 9600, 3, 1, 500),
+        Profile("quick", (0, 1, 2), TABLE1_IMAGES, False, 2000, 96_000, 0, 3, 0, 250),
         Profile("paper", (0, 1, 2, 3, 4), TABLE1_IMAGES, True, 10_000, 800_000, 800_000, 3, 1, 1000),
     )
 }

@@ -15,8 +15,10 @@ import time
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
+from threading import Thread
 
 import pandas as pd
 import torch
@@ -89,14 +91,29 @@ def run_grid(configs: Iterable[RunConfig], setting: Setting, origin: Source) -> 
         missing = [config for config in stage if _read(config, runs_folder() / f"{config.name}-{config.key}") is None]
         if missing:
             jobs = min(setting.jobs, len(missing))
-            made = Parallel(jobs, return_as="generator_unordered")(delayed(_run_quietly)(c, origin) for c in missing)
+            made = Parallel(jobs, return_as="generator_unordered")(
+                delayed(_work)(c, origin, os.getpid()) for c in missing
+            )
             for _ in tqdm(made, total=len(missing), desc="runs", unit="run"):
                 pass
     return [run(config, origin) for config in configs]
 
 
-def _run_quietly(config: RunConfig, origin: Source) -> None:
+def _work(config: RunConfig, origin: Source, caller: int) -> None:
+    """Make a run in a worker process, which ends itself when its caller is gone: nobody would want its result."""
+    if os.getpid() != caller:
+        _end_with(caller)
     run(config, origin)
+
+
+@lru_cache(maxsize=1)
+def _end_with(caller: int) -> None:
+    def watch() -> None:
+        while os.getppid() == caller:
+            time.sleep(1)
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
 
 
 def _make(config: RunConfig, origin: Source, aside: Path) -> None:

@@ -1,0 +1,119 @@
+"""What several tests share: decoders that count, random problems, and hypothesis without surprises."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from hypothesis import settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from gfe_core.amd import AMD
+from gfe_core.objective import Objective, bce
+
+# The same examples everywhere and every time; `pytest --hypothesis-profile=explore` looks for new ones.
+settings.register_profile("fixed", max_examples=40, derandomize=True, deadline=None, database=None, print_blob=True)
+settings.register_profile("explore", max_examples=2000, deadline=None, database=None, print_blob=True)
+settings.load_profile("fixed")
+
+
+@pytest.fixture
+def one_thread():
+    """A run uses one thread, and so do the tests of what runs are made of."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def mlp(sizes: tuple[int, ...], scale: float = 1.0, seed: int = 0, dtype: torch.dtype = torch.float64) -> nn.Module:
+    """Linear layers with ELU between them, normal weights of deviation scale/sqrt(inputs)."""
+    generator, layers = seeded(seed), []
+    for inputs, outputs in zip(sizes, sizes[1:], strict=False):
+        linear = nn.Linear(inputs, outputs, dtype=dtype)
+        with torch.no_grad():
+            linear.weight.normal_(0, scale * inputs**-0.5, generator=generator)
+            linear.bias.normal_(0, scale, generator=generator)
+        layers += [linear, nn.ELU()]
+    decoder = nn.Sequential(*layers[:-1])
+    decoder.latent_dim = sizes[0]
+    return decoder
+
+
+class Counting(nn.Module):
+    """A decoder that counts, in images, what is sent through it either way; ``limit`` calls are an endless loop."""
+
+    def __init__(self, decoder: nn.Module, limit: int = 50_000) -> None:
+        super().__init__()
+        self.decoder, self.limit = decoder, limit
+        self.latent_dim = decoder.latent_dim
+        self.forward_images = self.backward_images = self.calls = 0
+
+    def forward(self, z: Tensor) -> Tensor:
+        self.calls += 1
+        assert self.calls <= self.limit, f"more than {self.limit} decoder calls: the solver does not end"
+        self.forward_images += len(z)
+        logits = self.decoder(z)
+        if logits.requires_grad:
+            logits.register_hook(self._backward)
+        return logits
+
+    def _backward(self, gradient: Tensor) -> None:
+        self.backward_images += len(gradient)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A random decoder with a batch of images, in words, so that hypothesis can print it."""
+
+    sizes: tuple[int, ...]
+    batch: int
+    scale: float
+    seed: int
+    dtype: torch.dtype
+
+    def decoder(self) -> Counting:
+        return Counting(mlp(self.sizes, self.scale, self.seed, self.dtype))
+
+    def images(self) -> Tensor:
+        return torch.rand(self.batch, self.sizes[-1], generator=seeded(self.seed + 1), dtype=self.dtype)
+
+    def z0(self) -> Tensor:
+        return torch.randn(self.batch, self.sizes[0], generator=seeded(self.seed + 2), dtype=self.dtype)
+
+    def objective(self) -> Objective:
+        return Objective(self.decoder(), self.images(), bce)
+
+
+@st.composite
+def problems(draw, dtypes=(torch.float32, torch.float64), batches=(1, 7)) -> Problem:
+    width = st.integers(1, 12)
+    return Problem(
+        sizes=(draw(st.integers(1, 5)), *draw(st.lists(width, max_size=3)), draw(st.integers(1, 20))),
+        batch=draw(st.integers(*batches)),
+        scale=draw(st.sampled_from((0.1, 1.0, 3.0, 10.0))),
+        seed=draw(st.integers(0, 10_000)),
+        dtype=draw(st.sampled_from(dtypes)),
+    )
+
+
+@st.composite
+def amds(draw, steps=60, tolerances=(0.0, 0.01, 0.1)) -> AMD:
+    """AMD with any fields; an end after about ``steps`` steps."""
+    s_0 = draw(st.sampled_from((0.01, 0.3, 1.0, 7.0)))
+    return AMD(
+        tau=draw(st.sampled_from((0.05, 2.0, 50.0, 1e4))),
+        beta=draw(st.floats(0.1, 0.95)),
+        kappa=draw(st.sampled_from((1.0, 1.1, 2.0))),
+        s_0=s_0,
+        s_max=s_0 * draw(st.sampled_from((1.0, 10.0, 1000.0))),
+        tolerance=draw(st.sampled_from(tolerances)),
+        grow_accepted=draw(st.booleans()),
+        max_steps=draw(st.integers(1, steps)),
+    )
