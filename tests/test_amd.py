@@ -337,6 +337,22 @@ def test_a_step_that_cannot_fall_is_tried_a_bounded_number_of_times():
     assert encoding.status.tolist() == [Status.STALLED]
 
 
+@pytest.mark.xfail(reason="a slope that overflows float32 is never below the rounding of the loss", strict=True)
+def test_a_slope_that_overflows_ends():
+    """Weights of a decoder that diverged: the gradient, 5e19, is finite, but its square is not."""
+    decoder = Counting(identity(weight=1e20, dtype=torch.float32), limit=2000)
+    objective = Objective(decoder, torch.zeros(1, 1), lambda x, y: x.abs().clamp(min=1).sum(dim=1) + 0 * x.sum(dim=1))
+    encoding = AMD(max_steps=5).encode(objective, torch.ones(1, 1))
+    assert encoding.loss.isfinite().all()
+
+
+@pytest.mark.xfail(reason="no step, however small, is below the rounding of a loss of 0", strict=True)
+def test_a_loss_of_zero_by_cancellation_ends():
+    decoder = Counting(identity(dtype=torch.float32), limit=2000)
+    objective = Objective(decoder, torch.zeros(1, 1), lambda x, y: (x + 1e8).sum(dim=1) - 1e8)
+    assert AMD().encode(objective).status.tolist() == [Status.STALLED]
+
+
 @pytest.mark.parametrize("overflow", [math.inf, math.nan])
 def test_trial_points_that_overflow_are_refused(overflow):
     """The loss falls on and on to z = 3 and is not finite from there: beta has to find the last finite place."""
@@ -424,6 +440,12 @@ def test_a_z0_without_a_row_for_each_image_is_refused(shape):
         AMD().encode(Objective(mlp((2, 5)), torch.zeros(3, 5, dtype=torch.float64)), torch.zeros(shape))
 
 
+@pytest.mark.xfail(reason="z0's columns meet only the decoder's first matrix product", strict=True, raises=RuntimeError)
+def test_a_z0_of_another_size_than_the_latents_is_refused():
+    with pytest.raises(ValueError, match="z0 has shape"):
+        AMD().encode(Objective(mlp((2, 5)), torch.zeros(3, 5, dtype=torch.float64)), torch.zeros(3, 4))
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -470,7 +492,7 @@ def test_a_step_costs_little_more_than_its_loss_and_gradient():
 
     cpu_seconds(bare)
     literal, around = [], []
-    for repeat in range(1, 7):
+    while len(literal) < 6:
         around.append(cpu_seconds(bare))
         before = objective.evaluations
         literal.append(cpu_seconds(lambda: solver.encode(objective)))
@@ -479,5 +501,5 @@ def test_a_step_costs_little_more_than_its_loss_and_gradient():
         ratio = min(literal) / sum(sorted(around)[:2])
         if ratio <= 1.4:
             break
-    print(f"1,000 steps cost {ratio:.3f} times 1,000 evaluations, {min(literal):.2f} s; {repeat} repeats")
+    print(f"1,000 steps cost {ratio:.3f} times 1,000 evaluations, {min(literal):.2f} s; {len(literal)} repeats")
     assert ratio <= 1.4
