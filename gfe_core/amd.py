@@ -31,9 +31,9 @@ class AMD:
       it. It saves backtracking where s_max is far above the useful step.
     - ``max_steps``: a budget of steps for each image, which the paper does not have.
 
-    A step that fails Eq. (9) although its predicted decrease lies within the rounding of the loss ends the image as
-    ``STALLED``: it could only be retried for ever. Raises ``ValueError`` for fields out of range and for images whose
-    loss or gradient at z(0) is not finite.
+    A step that fails Eq. (9) although its predicted decrease lies within the rounding of the loss, or that has shrunk
+    to nothing, ends the image as ``STALLED``: it could only be retried for ever. Raises ``ValueError`` for fields out
+    of range and for images whose loss or gradient at z(0) is not finite.
     """
 
     tau: float = 1e4
@@ -70,12 +70,12 @@ class AMD:
         t = torch.zeros_like(loss)
         s = torch.full_like(loss, self.s_0)
         trial = s.clone()
-        rounding = ROUNDING * torch.finfo(loss.dtype).eps
+        rounding, nothing = ROUNDING * torch.finfo(loss.dtype).eps, torch.finfo(loss.dtype).tiny
         result = Encoding(
             z.clone(), loss.clone(), t.clone(),
             torch.zeros_like(loss, dtype=torch.int64), torch.zeros_like(loss, dtype=torch.int64), 0,
         )  # fmt: skip
-        recorder = PathRecorder() if record else None
+        recorder = PathRecorder(len(loss)) if record else None
         image = torch.arange(len(loss), device=loss.device)  # where the images still under way stand in the batch
         steps = torch.zeros_like(image)
         if recorder:
@@ -107,7 +107,7 @@ class AMD:
             loss_new, gradient_new = active.value_and_grad(z_new)
             slope_new = gradient_new.square().sum(dim=1)
             falls = (loss_new < loss) & slope_new.isfinite()  # Eq. (9)
-            stalled = ~falls & (step * slope <= rounding * loss.abs())
+            stalled = ~falls & ((step * slope <= rounding * loss.abs()) | (step <= nothing))
 
             t = torch.where(falls, torch.where(step >= self.tau - t, self.tau, t + step), t)
             z = torch.where(falls[:, None], z_new, z)

@@ -63,6 +63,7 @@ class Solver(Protocol):
 class PathRecorder:
     """Collects the steps of images that advance independently, and lays them out as a :class:`Path`."""
 
+    images: int
     index: list[Tensor] = field(default_factory=list)
     step: list[Tensor] = field(default_factory=list)
     states: list[tuple[Tensor, Tensor, Tensor]] = field(default_factory=list)
@@ -76,11 +77,11 @@ class PathRecorder:
     def path(self) -> Path:
         """The recorded steps as one row a step, later rows repeating the last state of a finished image."""
         index, step = torch.cat(self.index), torch.cat(self.step)
-        images, rows = int(index.max()) + 1, int(step.max()) + 1
-        last = step.new_zeros(images).scatter_reduce(0, index, step, "amax")
+        rows = int(step.max()) + 1 if len(step) else 1
+        last = step.new_zeros(self.images).scatter_reduce(0, index, step, "amax")
         row = torch.arange(rows, device=step.device)[:, None].minimum(last)  # (rows, B): which step each row shows
-        place = row.new_zeros(rows, images)
+        place = row.new_zeros(rows, self.images)
         place[step, index] = torch.arange(len(step), device=step.device)
-        shown = place[row, torch.arange(images, device=step.device)]
+        shown = place[row, torch.arange(self.images, device=step.device)]
         t, z, loss = (torch.cat(column)[shown] for column in zip(*self.states, strict=True))
         return Path(t, z, loss)

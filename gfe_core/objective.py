@@ -69,13 +69,14 @@ class Objective:
 
     def start(self, z0: Tensor | None = None) -> Tensor:
         """z(0), a (B, d) tensor: ``z0``, checked, or the zero vector of the paper (Sec. 3). Costs nothing."""
+        latent_dim = getattr(self.decoder, "latent_dim", None)
         if z0 is None:
-            latent_dim = getattr(self.decoder, "latent_dim", None)
             if latent_dim is None:
                 raise ValueError("this decoder has no `latent_dim`, so z(0) = 0 has no size; pass z0 of shape (B, d).")
             return self.images.new_zeros(len(self), latent_dim)
-        if z0.ndim != 2 or len(z0) != len(self):
-            raise ValueError(f"z0 has shape {tuple(z0.shape)}; it needs one row for each of the {len(self)} images.")
+        if z0.ndim != 2 or len(z0) != len(self) or latent_dim not in (None, z0.shape[1]):
+            wanted = f"({len(self)}, {latent_dim or 'd'})"
+            raise ValueError(f"z0 has shape {tuple(z0.shape)}; it needs {wanted}: one row for each of the {len(self)} images.")
         require_finite(z0, "z0")
         return z0.detach().to(self.images).clone()
 

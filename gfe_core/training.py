@@ -87,6 +87,8 @@ class Training:
         size = self.recipe.batch_size
         if images % size:
             raise ValueError(f"{images} images are not a whole number of batches of {size}.")
+        if images < self.images:
+            raise ValueError(f"{self.images} images were seen already; a training does not go back to {images}.")
         total = torch.zeros((), dtype=torch.float64, device=self.pool.device)
         iterations = (images - self.images) // size
         started = compute_seconds(self.pool.device)

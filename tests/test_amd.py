@@ -1,6 +1,7 @@
 """AMD against the text of Sec. 3.4: what it promises on any problem, a reference without a batch, closed forms."""
 
 import math
+import statistics
 import time
 from dataclasses import replace
 
@@ -337,7 +338,6 @@ def test_a_step_that_cannot_fall_is_tried_a_bounded_number_of_times():
     assert encoding.status.tolist() == [Status.STALLED]
 
 
-@pytest.mark.xfail(reason="a slope that overflows float32 is never below the rounding of the loss", strict=True)
 def test_a_slope_that_overflows_ends():
     """Weights of a decoder that diverged: the gradient, 5e19, is finite, but its square is not."""
     decoder = Counting(identity(weight=1e20, dtype=torch.float32), limit=2000)
@@ -346,7 +346,6 @@ def test_a_slope_that_overflows_ends():
     assert encoding.loss.isfinite().all()
 
 
-@pytest.mark.xfail(reason="no step, however small, is below the rounding of a loss of 0", strict=True)
 def test_a_loss_of_zero_by_cancellation_ends():
     decoder = Counting(identity(dtype=torch.float32), limit=2000)
     objective = Objective(decoder, torch.zeros(1, 1), lambda x, y: (x + 1e8).sum(dim=1) - 1e8)
@@ -404,7 +403,6 @@ def test_no_images_give_an_empty_encoding():
     assert encoding.evaluations == 0
 
 
-@pytest.mark.xfail(reason="recording no images fails in PathRecorder.path", strict=True)
 def test_no_images_give_an_empty_path():
     objective = Objective(mlp((3, 5)), torch.zeros(0, 5, dtype=torch.float64))
     path = AMD().encode(objective, record=True).path
@@ -440,7 +438,6 @@ def test_a_z0_without_a_row_for_each_image_is_refused(shape):
         AMD().encode(Objective(mlp((2, 5)), torch.zeros(3, 5, dtype=torch.float64)), torch.zeros(shape))
 
 
-@pytest.mark.xfail(reason="z0's columns meet only the decoder's first matrix product", strict=True, raises=RuntimeError)
 def test_a_z0_of_another_size_than_the_latents_is_refused():
     with pytest.raises(ValueError, match="z0 has shape"):
         AMD().encode(Objective(mlp((2, 5)), torch.zeros(3, 5, dtype=torch.float64)), torch.zeros(3, 4))
@@ -476,30 +473,30 @@ def test_the_papers_numbers_are_the_defaults():
 
 
 def test_a_step_costs_little_more_than_its_loss_and_gradient():
-    """1,000 literal steps on 16 images against 1,000 bare evaluations around them, in CPU time; the best of several."""
-    decoder, images = Decoder(generator=seeded()), torch.rand(16, 784, generator=seeded(1))
-    objective, z = Objective(decoder, images), torch.zeros(16, 20)
-    solver = AMD(tau=1000.0, s_max=1.0, tolerance=0.0)
+    """1,000 literal steps on 16 images against 1,000 bare evaluations, in CPU time, in turns of 50; the median turn.
+
+    What runs beside the tests can only spoil this measurement, so it has three attempts.
+    """
+    objective = Objective(Decoder(generator=seeded()), torch.rand(16, 784, generator=seeded(1)))
+    solver, z = AMD(tau=50.0, s_max=1.0, tolerance=0.0), torch.zeros(16, 20)
+
+    def literal():
+        encoding = solver.encode(objective)
+        assert encoding.evaluations == 2 * 16 * 51  # no step was tried twice
+        assert encoding.steps.tolist() == [50] * 16
+
+    def bare():
+        for _ in range(50):
+            objective.value_and_grad(z)
 
     def cpu_seconds(work):
         started = time.process_time()
         work()
         return time.process_time() - started
 
-    def bare():
-        for _ in range(500):
-            objective.value_and_grad(z)
-
-    cpu_seconds(bare)
-    literal, around = [], []
-    while len(literal) < 6:
-        around.append(cpu_seconds(bare))
-        before = objective.evaluations
-        literal.append(cpu_seconds(lambda: solver.encode(objective)))
-        assert objective.evaluations - before == 2 * 16 * 1001  # no step was tried twice
-        around.append(cpu_seconds(bare))
-        ratio = min(literal) / sum(sorted(around)[:2])
+    for _attempt in range(3):
+        ratio = statistics.median(cpu_seconds(literal) / cpu_seconds(bare) for _ in range(20))
+        print(f"1,000 steps cost {ratio:.3f} times 1,000 evaluations")
         if ratio <= 1.4:
             break
-    print(f"1,000 steps cost {ratio:.3f} times 1,000 evaluations, {min(literal):.2f} s; {len(literal)} repeats")
     assert ratio <= 1.4

@@ -19,7 +19,7 @@ def test_a_path_is_laid_out_by_step_and_repeats_the_last(steps, random):
     def add(images, at):
         recorder.add(torch.tensor(images, dtype=torch.int64), torch.tensor(at, dtype=torch.int64), *state(images, at))
 
-    recorder = PathRecorder()
+    recorder = PathRecorder(batch)
     add(list(range(batch)), [0] * batch)
     done = [0] * batch
     while done != steps:

@@ -221,7 +221,6 @@ def test_parts_of_a_batch_are_refused(images):
     assert training.images == 0
 
 
-@pytest.mark.xfail(reason="advance to fewer images than were seen turns the count back", strict=True)
 def test_training_does_not_go_back():
     training = gfe()
     training.advance(8)
