@@ -21,7 +21,7 @@ class AMD:
     Every image has a step size of its own: the paper's text treats one sample. Cost: one forward and one backward pass
     for each trial step of each image. Fields, in the paper's symbols:
 
-    - ``tau``: the final time; the last step is shortened to land on it.
+    - ``tau``: the final time; the last step is shortened to land on it, before Eq. (9) is tried, so that it holds there.
     - ``beta`` in (0, 1): shrinks a trial step that does not lower the loss.
     - ``kappa`` >= 1: lets the scaling factor s grow from step to step, between ``s_0`` and ``s_max``.
     - ``tolerance``: the convergence stop that assigns tau'. An image is finished when its convergence curve is so flat
@@ -106,7 +106,7 @@ class AMD:
             z_new = z - step[:, None] * gradient  # Eq. (10)
             loss_new, gradient_new = active.value_and_grad(z_new)
             slope_new = gradient_new.square().sum(dim=1)
-            falls = (loss_new < loss) & slope_new.isfinite()  # Eq. (9)
+            falls = (loss_new < loss) & (slope_new < math.inf)  # Eq. (9)
             stalled = ~falls & ((step * slope <= rounding * loss.abs()) | (step <= nothing))
 
             t = torch.where(falls, torch.where(step >= self.tau - t, self.tau, t + step), t)

@@ -75,8 +75,10 @@ class Objective:
                 raise ValueError("this decoder has no `latent_dim`, so z(0) = 0 has no size; pass z0 of shape (B, d).")
             return self.images.new_zeros(len(self), latent_dim)
         if z0.ndim != 2 or len(z0) != len(self) or latent_dim not in (None, z0.shape[1]):
-            wanted = f"({len(self)}, {latent_dim or 'd'})"
-            raise ValueError(f"z0 has shape {tuple(z0.shape)}; it needs {wanted}: one row for each of the {len(self)} images.")
+            raise ValueError(
+                f"z0 has shape {tuple(z0.shape)}; it needs ({len(self)}, {latent_dim or 'd'}): one row for each of the "
+                f"{len(self)} images."
+            )
         require_finite(z0, "z0")
         return z0.detach().to(self.images).clone()
 

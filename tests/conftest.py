@@ -49,7 +49,7 @@ def mlp(sizes: tuple[int, ...], scale: float = 1.0, seed: int = 0, dtype: torch.
 class Counting(nn.Module):
     """A decoder that counts, in images, what is sent through it either way; ``limit`` calls are an endless loop."""
 
-    def __init__(self, decoder: nn.Module, limit: int = 50_000) -> None:
+    def __init__(self, decoder: nn.Module, limit: int = 10_000) -> None:
         super().__init__()
         self.decoder, self.limit = decoder, limit
         self.latent_dim = decoder.latent_dim

@@ -286,6 +286,14 @@ def test_the_last_step_is_shortened_to_land_on_tau():
     assert encoding.path.t.diff(dim=0)[:, 0].tolist() == pytest.approx([0.1, 0.1, 0.1, 0.05])
 
 
+def test_the_last_step_lands_on_tau_whatever_the_rounding():
+    """0.1 + (0.41 - 0.1) is the number below 0.41."""
+    solver = AMD(tau=0.41, kappa=10.0, s_0=0.1, s_max=1.0, tolerance=0.0)
+    encoding = solver.encode(Objective(identity(), torch.ones(1, 1, dtype=torch.float64), quadratic))
+    assert (encoding.t.tolist(), encoding.steps.tolist()) == ([0.41], [2])
+    assert encoding.status.tolist() == [Status.REACHED_TAU]
+
+
 # --- how an image ends
 
 
@@ -413,7 +421,7 @@ def test_no_images_give_an_empty_path():
 def test_what_is_not_finite_is_named(bad):
     decoder, images, z0 = mlp((2, 4, 5)), torch.rand(3, 5, dtype=torch.float64), torch.zeros(3, 2, dtype=torch.float64)
     z0[2, 1] = bad
-    with pytest.raises(ValueError, match="image 2 of the batch is not finite"):
+    with pytest.raises(ValueError, match="z0 of image 2 of the batch is not finite"):
         AMD().encode(Objective(decoder, images), z0)
     damaged = images.clone()
     damaged[1, 3] = bad
