@@ -21,7 +21,7 @@ class AMD:
     Every image has a step size of its own: the paper's text treats one sample. Cost: one forward and one backward pass
     for each trial step of each image. Fields, in the paper's symbols:
 
-    - ``tau``: the final time; the last step is shortened to land on it, before Eq. (9) is tried, so that it holds there.
+    - ``tau``: the final time; the last step is shortened to land on it, and then tried by Eq. (9) like any other.
     - ``beta`` in (0, 1): shrinks a trial step that does not lower the loss.
     - ``kappa`` >= 1: lets the scaling factor s grow from step to step, between ``s_0`` and ``s_max``.
     - ``tolerance``: the convergence stop that assigns tau'. An image is finished when its convergence curve is so flat
