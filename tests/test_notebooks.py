@@ -9,6 +9,7 @@ import sys
 import nbformat
 import pandas as pd
 import pytest
+from nbclient import NotebookClient
 
 from gfe_core.companion.profiles import ROOT
 
@@ -75,3 +76,15 @@ def test_a_notebook_is_a_tidy_page(path):
     assert tagged[0].source.startswith('profile: str = "quick"')
     for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", "\n".join(c.source for c in cells(path, "markdown"))):
         assert (path.parent / link).exists(), f"{link} leads nowhere"
+
+
+def test_the_playground_runs(smoke, monkeypatch, tmp_path):
+    """On the runs that the smoke profile has made."""
+    monkeypatch.setenv("GFE_HOME", str(smoke[0]))
+    monkeypatch.delenv("GFE_DATA", raising=False)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    notebook = nbformat.read(ROOT / "notebooks" / "playground.ipynb", as_version=4)
+    for cell in notebook.cells:
+        cell.source = cell.source.replace('Setting.of("smoke")', 'Setting.of("smoke", "embedded")')
+    NotebookClient(notebook, kernel_name="python3").execute()
+    assert "steps" in str(notebook.cells[-1].outputs)
