@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import logging
 import os
 import sys
 import time
@@ -124,6 +125,9 @@ class Notebook:
                 f"{self.path.name} failed in cell {error.cell_index}: {error.ename}: {error.evalue} "
                 f"-- as far as it got: {_short(failed)}"
             )
+        except KeyboardInterrupt:
+            logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # nothing more of the cell that was cut off
+            raise
         _drop_progress(part)
         part.replace(whole)
         failed.unlink(missing_ok=True)
