@@ -107,16 +107,16 @@ class AMD:
             loss_new, gradient_new = active.value_and_grad(z_new)
             slope_new = gradient_new.square().sum(dim=1)
             falls = (loss_new < loss) & (slope_new < math.inf)  # Eq. (9)
-            stalled = ~falls & ((step * slope <= rounding * loss.abs()) | (step <= nothing))
-
-            t = torch.where(falls, torch.where(step >= self.tau - t, self.tau, t + step), t)
-            z = torch.where(falls[:, None], z_new, z)
-            loss = torch.where(falls, loss_new, loss)
-            gradient = torch.where(falls[:, None], gradient_new, gradient)
-            slope = torch.where(falls, slope_new, slope)
+            stalled = ~falls
+            t_new = torch.where(step >= self.tau - t, self.tau, t + step)
+            s_new = (self.kappa * (step if self.grow_accepted else s)).clamp(self.s_0, self.s_max)
+            new = (t_new, z_new, loss_new, gradient_new, slope_new, s_new, s_new)
+            if stalled.any():
+                stalled &= (step * slope <= rounding * loss.abs()) | (step <= nothing)
+                old = (t, z, loss, gradient, slope, s, self.beta * step)
+                new = (torch.where(falls.view(-1, *[1] * (x.ndim - 1)), x, y) for x, y in zip(new, old, strict=True))
+            t, z, loss, gradient, slope, s, trial = new
             steps = steps + falls
-            s = torch.where(falls, (self.kappa * (step if self.grow_accepted else s)).clamp(self.s_0, self.s_max), s)
-            trial = torch.where(falls, s, self.beta * step)
             flat = (self.tau - t) * slope <= self.tolerance * loss
             if recorder:
                 recorder.add(image[falls], steps[falls], t[falls], z[falls], loss[falls])
