@@ -29,7 +29,8 @@ class AMD:
       number is Algorithm 1's; the paper leaves its unit open. 0 switches the stop off.
     - ``grow_accepted``: s_n grows from the last *accepted* step, kappa dt_{n-1}, and not from s_{n-1} as the paper has
       it. It saves backtracking where s_max is far above the useful step.
-    - ``max_steps``: a budget of steps for each image, which the paper does not have.
+    - ``max_steps``, ``max_trials``: budgets for each image, that the paper does not have: of steps, and of trial steps,
+      each of which costs one forward and one backward pass whether it is accepted or not.
 
     A step that fails Eq. (9) although its predicted decrease lies within the rounding of the loss, or that has shrunk
     to nothing, ends the image as ``STALLED``: it could only be retried for ever. Raises ``ValueError`` for fields out
@@ -44,6 +45,7 @@ class AMD:
     tolerance: float = 0.01
     grow_accepted: bool = False
     max_steps: int | None = None
+    max_trials: int | None = None
 
     def __post_init__(self) -> None:
         if not (0 < self.tau < math.inf):
@@ -56,8 +58,10 @@ class AMD:
             raise ValueError(f"s_0 = {self.s_0}, s_max = {self.s_max}: needed is 0 < s_0 <= s_max < infinity.")
         if not 0 <= self.tolerance < 1:
             raise ValueError(f"tolerance = {self.tolerance}: a fraction of the loss, at least 0 and below 1.")
-        if self.max_steps is not None and self.max_steps < 1:
-            raise ValueError(f"max_steps = {self.max_steps}: at least 1, or None for no limit but tau.")
+        for name in ("max_steps", "max_trials"):
+            budget = getattr(self, name)
+            if budget is not None and budget < 1:
+                raise ValueError(f"{name} = {budget}: at least 1, or None for no limit but tau.")
 
     def encode(self, objective: Objective, z0: Tensor | None = None, record: bool = False) -> Encoding:
         """Encode every image from ``z0`` (B, d), zero by default: see the class."""
@@ -84,14 +88,15 @@ class AMD:
         flat = (self.tau - t) * slope <= self.tolerance * loss
         stalled = torch.zeros_like(flat)
         most = torch.iinfo(steps.dtype).max if self.max_steps is None else self.max_steps
+        trials = 0  # of every image that is still under way: each tries one step a round
 
         while len(image):
-            finished = flat | stalled | (t >= self.tau) | (steps >= most)
+            finished = flat | stalled | (t >= self.tau) | (steps >= most) | (trials == self.max_trials)
             if finished.any():
                 end = image[finished]
                 result.z[end], result.loss[end] = z[finished], loss[finished]
                 result.t[end], result.steps[end] = t[finished], steps[finished]
-                status = torch.where(stalled, Status.STALLED, Status.STEPS_SPENT)
+                status = torch.where(stalled, Status.STALLED, Status.BUDGET_SPENT)
                 status = torch.where(flat, Status.CONVERGED, status)
                 result.status[end] = torch.where(t >= self.tau, Status.REACHED_TAU, status)[finished]
                 keep = ~finished
@@ -102,6 +107,7 @@ class AMD:
                 if len(image) == 0:
                     break
             # One round: a trial step for every image; those whose loss does not fall shrink theirs and stay.
+            trials += 1
             step = torch.minimum(trial, self.tau - t)  # the last step lands on tau
             z_new = z - step[:, None] * gradient  # Eq. (10)
             loss_new, gradient_new = active.value_and_grad(z_new)

@@ -74,7 +74,7 @@ def test_time_increases_and_ends_at_tau(problem, solver):
         assert (forward >= 0).all() if problem.dtype == torch.float32 else (forward > 0).all()
     assert torch.equal(encoding.status == Status.REACHED_TAU, encoding.t == tau)
     assert (encoding.steps <= solver.max_steps).all()
-    assert (encoding.steps[encoding.status == Status.STEPS_SPENT] == solver.max_steps).all()
+    assert (encoding.steps[encoding.status == Status.BUDGET_SPENT] == solver.max_steps).all()
 
 
 @given(problems(), amds())
@@ -278,6 +278,22 @@ def test_growth_from_the_accepted_step():
     assert path.t.diff(dim=0).flatten().tolist() == pytest.approx(accepted, rel=1e-12)
 
 
+@given(problems(), amds(), st.integers(1, 30))
+def test_a_budget_of_trials_bounds_the_cost_and_cuts_the_same_path_short(problem, solver, trials):
+    objective = problem.objective()
+    encoding = replace(solver, max_trials=trials).encode(objective, problem.z0(), record=True)
+    assert encoding.evaluations <= 2 * (1 + trials) * len(objective)
+    assert (encoding.steps <= trials).all()
+    assert (encoding.loss <= encoding.path.loss[0]).all()
+    spent = (encoding.status == Status.BUDGET_SPENT) & (encoding.steps < solver.max_steps)
+    if spent.all():
+        assert encoding.evaluations == 2 * (1 + trials) * len(objective)
+    enough = replace(solver, max_trials=10**9).encode(problem.objective(), problem.z0())
+    unlimited = solver.encode(problem.objective(), problem.z0())
+    assert torch.equal(enough.z, unlimited.z)
+    assert torch.equal(enough.status, unlimited.status)
+
+
 def test_the_last_step_is_shortened_to_land_on_tau():
     y = torch.ones(2, 1, dtype=torch.float64)
     encoding = AMD(tau=0.35, s_0=0.1, s_max=0.1, tolerance=0.0).encode(Objective(identity(), y, quadratic), record=True)
@@ -460,7 +476,7 @@ def test_a_z0_of_another_size_than_the_latents_is_refused():
         ("s_0", 0.0), ("s_0", -1.0), ("s_0", 10.5), ("s_0", math.nan),
         ("s_max", 0.5), ("s_max", math.inf), ("s_max", math.nan),
         ("tolerance", -0.01), ("tolerance", 1.0), ("tolerance", math.nan),
-        ("max_steps", 0), ("max_steps", -3),
+        ("max_steps", 0), ("max_steps", -3), ("max_trials", 0), ("max_trials", -3),
     ],
 )  # fmt: skip
 def test_fields_out_of_range_are_refused_by_name(field, value):
@@ -472,7 +488,7 @@ def test_the_papers_numbers_are_the_defaults():
     """Sec. 3.4: beta = 0.75, kappa = 1.1, s_0 = 1, s_max = 10; a convergence curve is flat below 0.01 (Algorithm 1)."""
     solver = AMD()
     assert (solver.tau, solver.beta, solver.kappa, solver.s_0, solver.s_max) == (1e4, 0.75, 1.1, 1.0, 10.0)
-    assert (solver.tolerance, solver.grow_accepted, solver.max_steps) == (0.01, False, None)
+    assert (solver.tolerance, solver.grow_accepted, solver.max_steps, solver.max_trials) == (0.01, False, None, None)
     with pytest.raises(AttributeError):
         solver.tau = 1.0
 

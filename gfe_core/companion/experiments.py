@@ -17,8 +17,8 @@ from gfe_core.training import Recipe
 REVISION = 1  # raised when the method itself changes, so that runs of before are not taken for runs of now
 
 LITERAL = AMD()  # Sec. 3.4 as it is written: s_max = 10, about 1,000 steps to tau, fewer where the curve is flat
-# The departure: larger steps, each grown from the last accepted one, and at most a hundred of them.
-UNCAPPED = AMD(s_max=1000.0, tolerance=1e-3, grow_accepted=True, max_steps=100)
+# The departure: larger steps, each grown from the last accepted one, and a hundred trials in all.
+UNCAPPED = AMD(s_max=1000.0, tolerance=1e-3, grow_accepted=True, max_trials=100)
 
 
 class RunConfig:

@@ -32,7 +32,7 @@ METHODS = {
     "ae": Look("AE", "AE", _PALETTE[1], "s", "--"),
     "gfe_amd": Look("GFE-amd", "GFE-amd, literal ($s_{max}=10$)", _PALETTE[2], "^", "-."),
     "gfe_amd_uncapped": Look(
-        "GFE-amd, uncapped", "GFE-amd, uncapped ($s_{max}=1000$, at most 100 steps)", _PALETTE[0], "o", "-"
+        "GFE-amd, uncapped", "GFE-amd, uncapped ($s_{max}=1000$, 100 trial steps)", _PALETTE[0], "o", "-"
     ),
     "ae_then_amd": Look("AE, then AMD", "AE decoder, encoded by uncapped AMD", _PALETTE[4], "D", ":"),
 }
