@@ -19,18 +19,40 @@ class Status(IntEnum):
     CONVERGED = 1  # the convergence curve is flat: a new final tau' was assigned (Sec. 3.4)
     STALLED = 2  # the loss cannot fall any further within the rounding of its dtype
     BUDGET_SPENT = 3  # the solver's own limit on steps or trials was reached before tau
+    DIVERGED = 4  # a fixed grid was too coarse for the flow: the loss at tau is not finite
+
+
+@dataclass(frozen=True)
+class EulerSteps:
+    """The path's own steps define it, z_{n+1} = z_n - (t_{n+1} - t_n) grad_z l (Eq. 10); nothing lies in between."""
+
+
+@dataclass(frozen=True)
+class GradientFlow:
+    """The path samples dz/dt = -alpha grad_z l (Eq. 2); ``alpha`` (steps + 1,) holds alpha(t) at its rows."""
+
+    alpha: Tensor
+
+
+@dataclass(frozen=True)
+class NesterovFlow:
+    """The path samples z'' + 3 / (t + eps) z' + grad_z l = 0 (Eq. 7-8)."""
+
+    eps: float
 
 
 @dataclass(frozen=True)
 class Path:
     """The trajectory of every image, one row a step; a finished image repeats its last state.
 
-    ``t`` (steps + 1, B) . ``z`` (steps + 1, B, d) . ``loss`` (steps + 1, B); row 0 is the start, t = 0.
+    ``t`` (steps + 1, B) . ``z`` (steps + 1, B, d) . ``loss`` (steps + 1, B); row 0 is the start, t = 0 .
+    ``flow`` what was followed, which an adjoint must know.
     """
 
     t: Tensor
     z: Tensor
     loss: Tensor
+    flow: EulerSteps | GradientFlow | NesterovFlow = EulerSteps()
 
 
 @dataclass(frozen=True)

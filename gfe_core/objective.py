@@ -98,6 +98,36 @@ class Objective:
             (gradient,) = torch.autograd.grad(loss.sum(), z)
         return loss.detach(), gradient
 
+    def all_gradients(self, z: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """grad_z l (B, d) of each image, and partial_theta of the summed loss: one tensor for each decoder parameter.
+
+        Costs one forward and one backward pass.
+        """
+        self.passes.forward += len(z)
+        self.passes.backward += len(z)
+        with torch.enable_grad():
+            z = z.detach().requires_grad_()
+            loss = self.loss(self.decoder(z), self.images).sum()
+            in_z, *in_theta = torch.autograd.grad(loss, (z, *self.decoder.parameters()))
+        return in_z, tuple(in_theta)
+
+    def vector_jacobian(self, z: Tensor, vector: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """vector^T applied to both Jacobians of grad_z l: nabla_z^2 l (B, d), and partial_theta grad_z l.
+
+        ``vector`` is (B, d); the latter is summed over the images, one tensor for each decoder parameter. Costs four
+        passes: one forward, one backward, and the way back through both of them.
+        """
+        self.passes.forward += len(z)
+        self.passes.backward += 3 * len(z)
+        with torch.enable_grad():
+            z = z.detach().requires_grad_()
+            loss = self.loss(self.decoder(z), self.images).sum()
+            (gradient,) = torch.autograd.grad(loss, z, create_graph=True)
+            in_z, *in_theta = torch.autograd.grad(
+                gradient, (z, *self.decoder.parameters()), vector, materialize_grads=True
+            )
+        return in_z, tuple(in_theta)
+
     def select(self, index: Tensor) -> Objective:
         """The same objective for the images at ``index`` (indices or a mask); it counts into the same passes."""
         part = object.__new__(Objective)

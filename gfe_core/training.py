@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Generator, Tensor, nn
@@ -15,7 +15,16 @@ from gfe_core.models import AutoEncoder
 from gfe_core.objective import Loss, Objective, bce
 
 Step = Callable[[Tensor], Tensor]  # images (B, P) -> losses (B,); leaves the summed loss's gradient in .grad
-Gradient = Callable[[Objective, Encoding], tuple[Tensor, ...]]
+
+
+class Gradient(Protocol):
+    """How the summed loss changes with theta (Sec. 3.1): one tensor for each decoder parameter."""
+
+    needs_path: bool  # whether the encoding must be recorded
+
+    def __call__(self, objective: Objective, encoding: Encoding) -> tuple[Tensor, ...]:
+        """The gradient of the batch's summed loss at ``encoding``."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -41,7 +50,7 @@ def encoding_step(decoder: nn.Module, solver: Solver, gradient: Gradient, loss: 
 
     def step(images: Tensor) -> Tensor:
         objective = Objective(decoder, images, loss)
-        encoding = solver.encode(objective, record=getattr(gradient, "needs_path", False))  # z*, Eq. (2) or (5)
+        encoding = solver.encode(objective, record=gradient.needs_path)  # z*, Eq. (2) or (5)
         for parameter, slope in zip(parameters, gradient(objective, encoding), strict=True):
             parameter.grad = slope
         return encoding.loss

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import pytest
@@ -32,18 +33,53 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def mlp(sizes: tuple[int, ...], scale: float = 1.0, seed: int = 0, dtype: torch.dtype = torch.float64) -> nn.Module:
-    """Linear layers with ELU between them, normal weights of deviation scale/sqrt(inputs)."""
+def mlp(
+    sizes: tuple[int, ...],
+    scale: float = 1.0,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float64,
+    between: type = nn.ELU,
+) -> nn.Module:
+    """Linear layers with ELU (or another function) between them, normal weights of deviation scale/sqrt(inputs).
+
+    The second derivative of ELU jumps at 0, which costs methods of high order their order: where that is tested, pass
+    ``between=nn.Tanh``.
+    """
     generator, layers = seeded(seed), []
     for inputs, outputs in zip(sizes, sizes[1:], strict=False):
         linear = nn.Linear(inputs, outputs, dtype=dtype)
         with torch.no_grad():
             linear.weight.normal_(0, scale * inputs**-0.5, generator=generator)
             linear.bias.normal_(0, scale, generator=generator)
-        layers += [linear, nn.ELU()]
+        layers += [linear, between()]
     decoder = nn.Sequential(*layers[:-1])
     decoder.latent_dim = sizes[0]
     return decoder
+
+
+def quadratic(logits: Tensor, images: Tensor) -> Tensor:
+    """Half the squared distance of Sec. 3: with a linear decoder the flow has a closed form."""
+    return 0.5 * (logits - images).square().sum(dim=1)
+
+
+def identity(dim=1, weight=1.0, dtype=torch.float64):
+    """D(z) = weight * z."""
+    decoder = mlp((dim, dim), dtype=dtype)
+    with torch.no_grad():
+        decoder[0].weight.copy_(weight * torch.eye(dim, dtype=dtype))
+        decoder[0].bias.zero_()
+    return decoder
+
+
+def linear_problem(rows=9, columns=4, batch=3, curvature=1.0, seed=0):
+    """D(z) = A z with the largest eigenvalue of A^T A equal to ``curvature``; its Hessian H and images y."""
+    decoder = mlp((columns, rows), seed=seed)
+    with torch.no_grad():
+        decoder[0].bias.zero_()
+        weight = decoder[0].weight
+        weight *= math.sqrt(curvature) / torch.linalg.matrix_norm(weight, 2)
+    a = decoder[0].weight.detach()
+    return decoder, a, a.T @ a, torch.rand(batch, rows, generator=seeded(seed + 1), dtype=torch.float64)
 
 
 class Counting(nn.Module):

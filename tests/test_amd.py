@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import Counting, Problem, amds, mlp, problems, seeded
+from conftest import Counting, Problem, amds, identity, linear_problem, mlp, problems, quadratic, seeded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -21,30 +21,6 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 FLOAT64 = (torch.float64,)
 FIELDS = ("z", "loss", "t", "steps", "status")
-
-
-def quadratic(logits, images):
-    return 0.5 * (logits - images).square().sum(dim=1)
-
-
-def identity(dim=1, weight=1.0, dtype=torch.float64):
-    """D(z) = weight * z."""
-    decoder = mlp((dim, dim), dtype=dtype)
-    with torch.no_grad():
-        decoder[0].weight.copy_(weight * torch.eye(dim))
-        decoder[0].bias.zero_()
-    return decoder
-
-
-def linear_problem(rows=9, columns=4, batch=3, curvature=1.0, seed=0):
-    """D(z) = A z with the largest eigenvalue of A^T A equal to ``curvature``; its Hessian H and images y."""
-    decoder = mlp((columns, rows), seed=seed)
-    with torch.no_grad():
-        decoder[0].bias.zero_()
-        weight = decoder[0].weight
-        weight *= math.sqrt(curvature) / torch.linalg.matrix_norm(weight, 2)
-    a = decoder[0].weight.detach()
-    return decoder, a, a.T @ a, torch.rand(batch, rows, generator=seeded(seed + 1), dtype=torch.float64)
 
 
 # --- what holds on any problem

@@ -76,6 +76,31 @@ def test_a_selection_is_the_same_objective_with_the_same_count(index):
     assert part.evaluations == objective.evaluations == 2 + 4 + 2 * 2
 
 
+def test_all_gradients_are_those_of_the_summed_loss():
+    objective = Objective(mlp((3, 5, 7), between=nn.Tanh), torch.rand(4, 7, generator=seeded(), dtype=torch.float64))
+    z = torch.randn(4, 3, generator=seeded(1), dtype=torch.float64)
+    in_z, in_theta = objective.all_gradients(z)
+    assert objective.evaluations == 8
+    assert torch.equal(in_z, objective.value_and_grad(z)[1])
+    loss = objective.loss(objective.decoder(z), objective.images).sum()
+    expected = torch.autograd.grad(loss, tuple(objective.decoder.parameters()))
+    assert all(torch.allclose(ours, theirs) for ours, theirs in zip(in_theta, expected, strict=True))
+
+
+def test_the_vector_jacobian_product_has_the_hessian_and_the_mixed_derivatives():
+    """Against central differences of the two gradients along the vector."""
+    objective = Objective(mlp((3, 5, 7), between=nn.Tanh), torch.rand(4, 7, generator=seeded(), dtype=torch.float64))
+    z, vector = torch.randn(2, 4, 3, generator=seeded(1), dtype=torch.float64)
+    in_z, in_theta = objective.vector_jacobian(z, vector)
+    assert objective.evaluations == 16
+    h = 1e-5
+    more, less = objective.all_gradients(z + h * vector), objective.all_gradients(z - h * vector)
+    assert torch.allclose(in_z, (more[0] - less[0]) / (2 * h), atol=1e-8)
+    for ours, a, b in zip(in_theta, more[1], less[1], strict=True):
+        assert torch.allclose(ours, (a - b) / (2 * h), atol=1e-8)
+    assert not any(parameter.grad is not None for parameter in objective.decoder.parameters())
+
+
 def test_bce_is_the_mean_cross_entropy_over_the_pixels():
     x = torch.randn(5, 7, generator=seeded(), dtype=torch.float64) * 3
     y = torch.rand(5, 7, generator=seeded(1), dtype=torch.float64)

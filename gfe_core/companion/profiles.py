@@ -25,6 +25,10 @@ class Profile:
     computed . ``test_images`` how many test images GFE encodes there (an autoencoder always gets the whole test set) .
     ``curve_ae``, ``curve_gfe`` training images to which Figure 4 is drawn . ``curve_ae_seeds``, ``curve_gfe_seeds`` how
     many of the seeds go that far . ``validation_images`` for its losses.
+
+    Of Figures 1 and 3: ``slices`` N of the fixed grids . ``flow_images`` training images on the right of Figure 3 .
+    ``adjoint_images`` on its left . ``flow_validation_images`` for their losses . ``flow_seeds`` how many of the seeds
+    they get.
     """
 
     name: str
@@ -37,14 +41,19 @@ class Profile:
     curve_ae_seeds: int
     curve_gfe_seeds: int
     validation_images: int
+    slices: int
+    flow_images: int
+    adjoint_images: int
+    flow_validation_images: int
+    flow_seeds: int
 
 
 PROFILES = {
     profile.name: profile
     for profile in (
-        Profile("smoke", (0,), (480, 960), False, 200, 1920, 960, 1, 1, 100),
-        Profile("quick", (0, 1, 2), TABLE1_IMAGES, False, 2000, 96_000, 0, 3, 0, 250),
-        Profile("paper", (0, 1, 2, 3, 4), TABLE1_IMAGES, True, 10_000, 800_000, 800_000, 3, 1, 1000),
+        Profile("smoke", (0,), (480, 960), False, 200, 1920, 960, 1, 1, 100, 10, 480, 320, 20, 1),
+        Profile("quick", (0, 1, 2), TABLE1_IMAGES, False, 2000, 96_000, 0, 3, 0, 250, 25, 3840, 960, 50, 3),
+        Profile("paper", (0, 1, 2, 3, 4), TABLE1_IMAGES, True, 10_000, 800_000, 800_000, 3, 1, 1000, 100, 24_000, 3840, 200, 3),
     )
 }
 
