@@ -16,6 +16,10 @@ from gfe_core.objective import Objective
 TOO_COARSE = 0.5  # a predicted and a corrected lambda further apart than this share of its largest size are both wrong
 
 
+class TooCoarse(ValueError):
+    """The recorded path has slices that are too long for the adjoint equation."""
+
+
 @dataclass(frozen=True)
 class ApproximateGradient:
     """Eq. (6): d_theta L = partial_theta l(y, D(z*, theta)), the dependence of z* on theta ignored.
@@ -52,8 +56,8 @@ class AdjointGradient:
     - :class:`EulerSteps` (AMD): the transpose of the steps themselves, their sizes held fixed; exact.
 
     Cost for each image with N slices: at most 4N + 6 passes, besides those of the encoding. Memory: the path, and one
-    slice's graph at a time. Raises ``ValueError`` where the encoding has no path, and where the path is too coarse for
-    the adjoint equation, which is stiffer to follow than the flow.
+    slice's graph at a time. Raises ``ValueError`` where the encoding has no path, and :class:`TooCoarse` where its
+    slices are too long for the adjoint equation, which needs shorter ones than RK4 does for the flow.
     """
 
     needs_path: ClassVar[bool] = True
@@ -144,7 +148,7 @@ def _largest(largest: Tensor, adjoint: Tensor, predicted: Tensor, n: int) -> Ten
     largest = largest.maximum(adjoint.norm(dim=1))
     coarse = ~((adjoint - predicted).norm(dim=1) <= TOO_COARSE * largest)
     if coarse.any():
-        raise ValueError(
+        raise TooCoarse(
             f"the path of image {int(coarse.nonzero()[0])} of the batch is too coarse for the adjoint: slice {n + 1} "
             "is too long for the curvature of the loss there; use more slices or a smaller tau."
         )

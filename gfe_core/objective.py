@@ -136,12 +136,16 @@ class Objective:
         return part
 
 
+class NotFinite(ValueError, FloatingPointError):
+    """A value is not finite: of the caller's, or of a training that has diverged."""
+
+
 def require_finite(values: Tensor, what: str) -> None:
-    """Raise ``ValueError`` naming the first image whose ``values`` (B,) or (B, d) are not all finite."""
+    """Raise :class:`NotFinite` naming the first image whose ``values`` (B,) or (B, d) are not all finite."""
     finite = torch.isfinite(values)
     if not finite.all():
         bad = ~(finite if finite.ndim == 1 else finite.all(dim=1))
-        raise ValueError(
+        raise NotFinite(
             f"{what} of image {int(bad.nonzero()[0])} of the batch is not finite; "
             "check that image, z0 and the decoder's weights."
         )

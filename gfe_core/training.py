@@ -101,13 +101,15 @@ class Training:
         total = torch.zeros((), dtype=torch.float64, device=self.pool.device)
         iterations = (images - self.images) // size
         started = compute_seconds(self.pool.device)
-        for _ in range(iterations):
-            drawn = torch.randint(len(self.pool), (size,), generator=self.generator)
-            total += self.step(self.pool[drawn.to(self.pool.device)]).sum()
-            self.optimizer.step()
-            progress(size)
-        self.seconds += compute_seconds(self.pool.device) - started
-        self.images += iterations * size
+        try:
+            for _ in range(iterations):
+                drawn = torch.randint(len(self.pool), (size,), generator=self.generator)
+                total += self.step(self.pool[drawn.to(self.pool.device)]).sum()
+                self.optimizer.step()
+                self.images += size
+                progress(size)
+        finally:
+            self.seconds += compute_seconds(self.pool.device) - started
         mean = float(total) / (iterations * size) if iterations else float("nan")
         if iterations and not torch.isfinite(total):
             raise FloatingPointError(

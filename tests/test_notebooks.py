@@ -45,11 +45,14 @@ def test_all_notebooks_run_and_a_second_call_has_nothing_to_do(smoke):
 
 def test_every_figure_is_there_in_all_its_forms(smoke):
     figures = smoke[0] / "figures" / "smoke"
-    for name in ("fig2", "fig4_left", "fig4_right"):
+    for name in ("fig1", "fig2", "fig3_left", "fig3_right", "fig4_left", "fig4_right", "fig_04_stability"):
         assert (figures / f"{name}.png").stat().st_size < 300_000
         assert (figures / f"{name}.pdf").stat().st_size > 1000
     curves = pd.read_csv(figures / "fig4_left.csv")
     assert {"method", "seed", "images", "seconds", "validation_loss"} <= set(curves)
+    assert {"method", "iteration", "t", "loss"} <= set(pd.read_csv(figures / "fig1.csv"))
+    assert set(pd.read_csv(figures / "fig3_left.csv").gradient) == {"approximate", "adjoint"}
+    assert set(pd.read_csv(figures / "fig3_right.csv").method) == {"gfe", "gfe_nesterov", "gfe_amd_uncapped"}
     table = pd.read_csv(figures / "table1.csv")
     assert list(table) == ["images", "method", "seed", "test_loss"]
     assert set(table.method) == {"ae", "gfe_amd_uncapped", "ae_then_amd"}

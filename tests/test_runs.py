@@ -14,9 +14,11 @@ import torch
 
 from gfe_core.amd import AMD
 from gfe_core.companion import execute, experiments, runs
-from gfe_core.companion.experiments import Evaluate, Train
+from gfe_core.companion.experiments import Evaluate, Stiffness, Train, TrainByAdjoint
 from gfe_core.companion.profiles import PROFILES, ROOT, Setting
 from gfe_core.data import Source
+from gfe_core.fixed_grid import FixedGrid
+from gfe_core.training import Recipe
 
 EMBEDDED = Source(None)
 QUICK_AMD = AMD(tau=300.0, s_max=1000.0, grow_accepted=True)
@@ -52,6 +54,42 @@ def test_a_run_is_executed_once_and_read_afterwards(executed):
     assert first.provenance["data"]["title"].startswith("scikit-learn digits")
     assert first.provenance["versions"]["torch"] == torch.__version__
     assert set(first.weights["64"]) >= {"decoder.0.weight", "encoder.0.weight"}
+
+
+def test_a_training_by_the_adjoint_is_another_run_and_another_training():
+    solver = FixedGrid(20.0, 12)
+    whole = runs.run(TrainByAdjoint("mnist", True, 0, solver, (32,), (32,), 20), EMBEDDED)
+    partial = runs.run(Train("mnist", True, 0, solver, (32,), (32,), 20), EMBEDDED)
+    assert whole.folder != partial.folder
+    assert "adjoint" in whole.folder.name
+    assert whole.history.validation_loss[0] != partial.history.validation_loss[0]
+    assert whole.provenance["config"]["solver"]["alpha"] == "gfe_core.fixed_grid.decaying"
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        (TrainByAdjoint("mnist", True, 0, FixedGrid(1e7, 3), (32, 3200), (3200,), 5), "too coarse for the adjoint"),
+        (train(recipe=Recipe(learning_rate=1e30), solver=FixedGrid(10.0, 3)), "is not finite"),
+    ],
+    ids=["adjoint", "diverged"],
+)
+def test_a_training_that_cannot_go_on_is_a_finding(config, told):
+    """It ends with a row that says why, is kept like any other run, and is not tried again."""
+    made = runs.run(config, EMBEDDED)
+    last = made.history.iloc[-1]
+    assert told in last.failure
+    assert pd.isna(last.get("validation_loss", float("nan")))
+    assert last.images % 16 == 0
+    assert "3200" not in made.weights
+    assert runs.run(config, EMBEDDED).provenance == made.provenance
+
+
+def test_the_stiffness_of_a_training_is_a_run_of_its_own():
+    config = Stiffness(train(solver=QUICK_AMD), 2, tau=100.0, limit=200)
+    history = runs.run(config, EMBEDDED).history
+    assert list(history.images) == [0, 0, 64, 64]
+    assert (history[["start", "evaluations", "steps", "reached"]] > 0).all(axis=None)
 
 
 def test_every_field_and_the_data_are_part_of_the_identity():

@@ -3,10 +3,11 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
-from gfe_core.companion.scorecard import Interval, below, interval, paper_table
+from gfe_core.companion.scorecard import Interval, below, interval, over_seeds, paper_table
 
 
 def test_an_interval_is_student_t_over_the_seeds():
@@ -45,3 +46,18 @@ def test_the_papers_tables_are_whole():
     assert table1.loc[1920].to_dict() == {"ae": 0.2488, "gfe_amd": 0.1558, "ae_then_amd": 0.2323}
     table2 = paper_table("table2")
     assert table2.loc["fashion_mnist"].to_dict() == {"ae": 0.2752, "gfe_amd": 0.2764}
+
+
+def test_curves_over_seeds_have_a_mean_and_an_interval_at_each_point():
+    frame = pd.DataFrame({
+        "method": ["a", "a", "a", "b"], "images": [10, 10, 20, 10], "seconds": [1.0, 3.0, 5.0, 7.0],
+        "loss": [0.2, 0.4, 0.1, 0.5],
+    })  # fmt: skip
+    frame.loc[4] = ["b", 20, 9.0, float("nan")]  # not measured: no point of the curve
+    curve = over_seeds(frame, ["method", "images"], "loss", "seconds")
+    assert list(zip(curve.method, curve.images, curve.seeds, strict=True)) == [("a", 10, 2), ("a", 20, 1), ("b", 10, 1)]
+    first = curve.iloc[0]
+    assert (first.x, first["mean"]) == (2.0, pytest.approx(0.3))
+    assert (first.low, first.high) == pytest.approx(
+        interval([0.2, 0.4])[0] + np.array([-1, 1]) * interval([0.2, 0.4])[1]
+    )

@@ -11,11 +11,13 @@ import torch
 from torch import Generator, Tensor, nn
 from tqdm import tqdm
 
-from gfe_core.adjoint import ApproximateGradient
-from gfe_core.companion.experiments import Evaluate, RunConfig, Train
+from gfe_core.adjoint import TooCoarse
+from gfe_core.companion.experiments import UNCAPPED, Evaluate, RunConfig, Stiffness, Train
+from gfe_core.companion.stiffness import stiffness
 from gfe_core.data import Dataset
 from gfe_core.encoding import Solver
 from gfe_core.models import AutoEncoder, Decoder
+from gfe_core.objective import Objective
 from gfe_core.training import Training, autoencoder_losses, autoencoder_step, encode_all, encoding_step
 
 CHUNK = 50  # iterations between two looks at the clock that decides when an unfinished training is saved
@@ -38,7 +40,9 @@ class Saved(Protocol):
 def execute(config: RunConfig, dataset: Dataset, needed: list[dict], saved: Saved) -> tuple[pd.DataFrame, dict]:
     """Do what ``config`` says on ``dataset``; ``needed`` holds the weights of its dependencies.
 
-    Returns the run's history and the tensors to keep. Raises ``TypeError`` for a configuration of unknown type.
+    Returns the run's history and the tensors to keep. A training that cannot go on, because its loss is no longer
+    finite or its path too coarse for the adjoint, ends with a row whose column ``failure`` says so. Raises
+    ``TypeError`` for a configuration of unknown type.
     """
     raise TypeError(f"no experiment is known for {type(config).__name__}.")
 
@@ -48,10 +52,7 @@ def _(config: Train, dataset: Dataset, needed: list[dict], saved: Saved) -> tupl
     generator = Generator().manual_seed(config.seed)
     model = AutoEncoder(generator) if config.solver is None else Decoder(generator=generator)
     model.to(config.device)
-    if config.solver is None:
-        step = autoencoder_step(model)
-    else:
-        step = encoding_step(model, config.solver, ApproximateGradient())
+    step = autoencoder_step(model) if config.solver is None else encoding_step(model, config.solver, config.gradient)
     training = Training(model, step, dataset.train.images.to(config.device), generator, config.recipe)
     validation = dataset.validation.images[: config.validation_images].to(config.device)
     rows: list[dict] = []
@@ -70,7 +71,14 @@ def _(config: Train, dataset: Dataset, needed: list[dict], saved: Saved) -> tupl
             while training.images < point:
                 before = training.images
                 until = min(point, before + CHUNK * config.recipe.batch_size)
-                summed += training.advance(until, bar.update) * (until - before)
+                try:
+                    summed += training.advance(until, bar.update) * (until - before)
+                except (
+                    FloatingPointError,
+                    TooCoarse,
+                ) as error:  # a finding about the method: kept, and told by figures
+                    rows.append({"images": training.images, "seconds": training.seconds, "failure": str(error)})
+                    return pd.DataFrame(rows), kept
                 if saved.due():
                     saved.save({"training": training.state_dict(), "rows": rows, "kept": kept, "summed": summed})
             if rows and rows[-1]["images"] >= point:
@@ -95,6 +103,18 @@ def _(config: Evaluate, dataset: Dataset, needed: list[dict], saved: Saved) -> t
     columns = _encode(model, images, config.solver)
     z = columns.pop("z").cpu()
     return pd.DataFrame({name: column.cpu() for name, column in columns.items()}), {"z": z}
+
+
+@execute.register
+def _(config: Stiffness, dataset: Dataset, needed: list[dict], saved: Saved) -> tuple[pd.DataFrame, dict]:
+    images, frames = dataset.train.images[: config.count], []
+    fresh = Decoder(generator=Generator().manual_seed(config.training.seed)).state_dict()
+    for stage, weights in {"0": fresh, **needed[0]}.items():
+        decoder = Decoder()
+        decoder.load_state_dict(weights)
+        latents = UNCAPPED.encode(Objective(decoder, images)).z
+        frames.append(stiffness(decoder, images, latents, config.tau, config.limit).assign(images=int(stage)))
+    return pd.concat(frames), {}
 
 
 def _encode(model: nn.Module, images: Tensor, solver: Solver | None) -> dict[str, Tensor]:

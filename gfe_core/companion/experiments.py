@@ -5,20 +5,31 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import pandas as pd
 
+from gfe_core.adjoint import AdjointGradient, ApproximateGradient
 from gfe_core.amd import AMD
-from gfe_core.companion.profiles import CURVE_IMAGES, Setting
+from gfe_core.companion.profiles import CURVE_IMAGES, FLOW_KEPT, FLOW_STEP, Setting
 from gfe_core.encoding import Solver
-from gfe_core.training import Recipe
+from gfe_core.fixed_grid import FixedGrid
+from gfe_core.nesterov import Nesterov
+from gfe_core.training import Gradient, Recipe
 
 REVISION = 1  # raised when the method itself changes, so that runs of before are not taken for runs of now
 
 LITERAL = AMD()  # Sec. 3.4 as it is written: s_max = 10, about 1,000 steps to tau, fewer where the curve is flat
 # The departure: larger steps, each grown from the last accepted one, and a hundred trials in all.
 UNCAPPED = AMD(s_max=1000.0, tolerance=1e-3, grow_accepted=True, max_trials=100)
+
+# The paper gives no final time for its fixed grids. The first-order flow gets AMD's, the second-order flow the time in
+# which a constant gradient carries z equally far: tau^2 / 8 = 1e4 (1 - e^-2) / 2.
+FLOW_TAU = 1e4
+NESTEROV_TAU = math.sqrt(4 * FLOW_TAU * (1 - math.exp(-2)))
+ADJOINT_TAU = 1e3  # shorter, for the adjoint: its equation needs slices that are short against the curvature
 
 
 class RunConfig:
@@ -43,6 +54,8 @@ def _plain(value: object) -> object:
     if dataclasses.is_dataclass(value):
         fields = {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
         return {"type": type(value).__name__, **fields}
+    if callable(value):
+        return f"{value.__module__}.{value.__qualname__}"
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
@@ -63,12 +76,21 @@ class Train(RunConfig):
     validation_images: int = 1000
     recipe: Recipe = Recipe()
     device: str = "cpu"
+    gradient: ClassVar[Gradient] = ApproximateGradient()  # Eq. (6)
 
     @property
     def name(self) -> str:
         """For people: which data, which method, which seed, how far."""
         method = "ae" if self.solver is None else f"gfe-{type(self.solver).__name__.lower()}"
+        method += "-adjoint" if self.gradient.needs_path else ""
         return f"train-{self.dataset}-{method}-{max(self.measured + self.kept)}-seed{self.seed}"
+
+
+@dataclass(frozen=True)
+class TrainByAdjoint(Train):
+    """The same with the full adjoint, Eq. (2)-(4), in the place of Eq. (6)."""
+
+    gradient: ClassVar[Gradient] = AdjointGradient()
 
 
 @dataclass(frozen=True)
@@ -93,6 +115,33 @@ class Evaluate(RunConfig):
     def device(self) -> str:
         """The test runs where the training ran."""
         return self.training.device
+
+    def dependencies(self) -> tuple[RunConfig, ...]:
+        """The training."""
+        return (self.training,)
+
+
+@dataclass(frozen=True)
+class Stiffness(RunConfig):
+    """How stiff the gradient flow of the first ``count`` training images is, at each stage that ``training`` kept.
+
+    dopri5 may spend ``limit`` gradients on an image.
+    """
+
+    training: Train
+    count: int
+    tau: float = FLOW_TAU
+    limit: int = 5000
+
+    @property
+    def name(self) -> str:
+        """For people: under which training."""
+        return self.training.name.replace("train-", "stiffness-", 1)
+
+    @property
+    def device(self) -> str:
+        """Dozens of small problems in float64: a matter for the CPU."""
+        return "cpu"
 
     def dependencies(self) -> tuple[RunConfig, ...]:
         """The training."""
@@ -147,3 +196,57 @@ def figure4(setting: Setting, stand_in: bool) -> pd.DataFrame:
             points = tuple(i for i in CURVE_IMAGES if i <= far) if place < seeds else profile.table1_images
             rows.append((method, seed, _train(setting, stand_in, solver, seed, points)))
     return pd.DataFrame(rows, columns=["method", "seed", "config"])
+
+
+def _follow(
+    setting: Setting, stand_in: bool, seed: int, solver: Solver, until: int, kind: type[Train] = Train
+) -> Train:
+    profile = setting.profile
+    return kind(
+        "mnist", stand_in, seed, solver, tuple(range(FLOW_STEP, until + 1, FLOW_STEP)),
+        tuple(images for images in FLOW_KEPT if images <= until), profile.flow_validation_images, device=setting.device,
+    )  # fmt: skip
+
+
+def figure3_left(setting: Setting, stand_in: bool) -> pd.DataFrame:
+    """Figure 3, left: columns solver, method, seed, config. Eq. (6) against Eq. (2)-(4), by fixed grid and by AMD."""
+    profile, rows = setting.profile, []
+    solvers = {"fixed grid": FixedGrid(ADJOINT_TAU, profile.adjoint_slices), "AMD": UNCAPPED}
+    for seed in setting.seeds[: profile.flow_seeds]:
+        for name, solver in solvers.items():
+            for method, kind in (("approximate", Train), ("adjoint", TrainByAdjoint)):
+                config = _follow(setting, stand_in, seed, solver, profile.adjoint_images, kind)
+                rows.append((name, method, seed, config))
+    return pd.DataFrame(rows, columns=["solver", "method", "seed", "config"])
+
+
+def flows(setting: Setting) -> dict[str, Solver]:
+    """The solvers that Figures 1 and 3 (right) compare, by the name that figures use."""
+    slices = setting.profile.slices
+    return {
+        "gfe": FixedGrid(FLOW_TAU, slices),
+        "gfe_nesterov": Nesterov(NESTEROV_TAU, slices),
+        "gfe_amd_uncapped": UNCAPPED,
+    }
+
+
+def figure3_right(setting: Setting, stand_in: bool) -> pd.DataFrame:
+    """Figure 3, right, and Figure 1: columns method, seed, config (a :class:`Train`)."""
+    rows = [
+        (method, seed, _follow(setting, stand_in, seed, solver, setting.profile.flow_images))
+        for seed in setting.seeds[: setting.profile.flow_seeds]
+        for method, solver in flows(setting).items()
+    ]
+    return pd.DataFrame(rows, columns=["method", "seed", "config"])
+
+
+def stiffness(setting: Setting, stand_in: bool) -> pd.DataFrame:
+    """The stiffness of the flow as training proceeds: columns seed, config (a :class:`Stiffness`)."""
+    profile = setting.profile
+    plan = table1(setting, stand_in).query("method == 'gfe_amd_uncapped'").drop_duplicates("seed")
+    rows = [
+        (row.seed, Stiffness(row.config.training, profile.stiff_images))
+        for row in plan.itertuples()
+        if row.seed in setting.seeds[: profile.flow_seeds]
+    ]
+    return pd.DataFrame(rows, columns=["seed", "config"])

@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 from IPython.display import Image, Markdown, display
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gfe_core.companion.profiles import Setting
@@ -29,6 +30,8 @@ class Look(NamedTuple):
 
 _PALETTE = sns.color_palette("colorblind").as_hex()
 METHODS = {
+    "gfe": Look("GFE", "GFE, fixed grid", _PALETTE[7], "v", "-"),
+    "gfe_nesterov": Look("2nd order GFE", "2nd order GFE, fixed grid", _PALETTE[3], "X", "-"),
     "ae": Look("AE", "AE", _PALETTE[1], "s", "--"),
     "gfe_amd": Look("GFE-amd", "GFE-amd, literal ($s_{max}=10$)", _PALETTE[2], "^", "-."),
     "gfe_amd_uncapped": Look(
@@ -51,6 +54,13 @@ def style() -> None:
         "axes.titlesize": "medium",
         "pdf.fonttype": 42,
     }
+
+
+def draw_mean(axes: Axes, curve: pd.DataFrame, look: Look, **changed: object) -> None:
+    """A curve of :func:`scorecard.over_seeds`, its interval shaded; ``changed`` overrides what ``look`` says."""
+    drawn = {"color": look.color, "marker": look.marker, "linestyle": look.linestyle, "label": look.label} | changed
+    axes.plot(curve.x, curve["mean"], **drawn)
+    axes.fill_between(curve.x, curve.low, curve.high, color=drawn["color"], alpha=0.2, linewidth=0)
 
 
 def save(figure: Figure, data: pd.DataFrame | None, name: str, setting: Setting, alt: str) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 TABLE1_IMAGES = (480, 960, 1920, 3840, 5760)
 LOG_SPACED = (160, 320, 9600, 16_000, 25_600, 40_000, 64_000, 96_000, 160_000, 256_000, 400_000, 560_000, 800_000)
+FLOW_STEP = 160  # training images between two points of Figure 3: ten iterations
+FLOW_KEPT = (160, 480, 3840)  # where Figure 1 looks: after 10, 30 and 240 iterations
 CURVE_IMAGES = tuple(sorted(TABLE1_IMAGES + LOG_SPACED))  # where Figure 4 measures; all are whole batches of 16
 
 
@@ -27,8 +29,8 @@ class Profile:
     many of the seeds go that far . ``validation_images`` for its losses.
 
     Of Figures 1 and 3: ``slices`` N of the fixed grids . ``flow_images`` training images on the right of Figure 3 .
-    ``adjoint_images`` on its left . ``flow_validation_images`` for their losses . ``flow_seeds`` how many of the seeds
-    they get.
+    ``adjoint_slices`` and ``adjoint_images`` the same for its left . ``flow_validation_images`` for their losses .
+    ``flow_seeds`` how many of the seeds they get . ``stiff_images`` how many images the stiffness is measured on.
     """
 
     name: str
@@ -43,17 +45,73 @@ class Profile:
     validation_images: int
     slices: int
     flow_images: int
+    adjoint_slices: int
     adjoint_images: int
     flow_validation_images: int
     flow_seeds: int
+    stiff_images: int
 
 
 PROFILES = {
     profile.name: profile
     for profile in (
-        Profile("smoke", (0,), (480, 960), False, 200, 1920, 960, 1, 1, 100, 10, 480, 320, 20, 1),
-        Profile("quick", (0, 1, 2), TABLE1_IMAGES, False, 2000, 96_000, 0, 3, 0, 250, 25, 3840, 960, 50, 3),
-        Profile("paper", (0, 1, 2, 3, 4), TABLE1_IMAGES, True, 10_000, 800_000, 800_000, 3, 1, 1000, 100, 24_000, 3840, 200, 3),
+        Profile(
+            name="smoke",
+            seeds=(0,),
+            table1_images=(480, 960),
+            literal_amd=False,
+            test_images=200,
+            curve_ae=1920,
+            curve_gfe=960,
+            curve_ae_seeds=1,
+            curve_gfe_seeds=1,
+            validation_images=100,
+            slices=10,
+            flow_images=480,
+            adjoint_slices=20,
+            adjoint_images=320,
+            flow_validation_images=20,
+            flow_seeds=1,
+            stiff_images=1,
+        ),
+        Profile(
+            name="quick",
+            seeds=(0, 1, 2),
+            table1_images=TABLE1_IMAGES,
+            literal_amd=False,
+            test_images=2000,
+            curve_ae=96_000,
+            curve_gfe=0,
+            curve_ae_seeds=3,
+            curve_gfe_seeds=0,
+            validation_images=250,
+            slices=25,
+            flow_images=3840,
+            adjoint_slices=50,
+            adjoint_images=960,
+            flow_validation_images=50,
+            flow_seeds=3,
+            stiff_images=4,
+        ),
+        Profile(
+            name="paper",
+            seeds=(0, 1, 2, 3, 4),
+            table1_images=TABLE1_IMAGES,
+            literal_amd=True,
+            test_images=10_000,
+            curve_ae=800_000,
+            curve_gfe=800_000,
+            curve_ae_seeds=3,
+            curve_gfe_seeds=1,
+            validation_images=1000,
+            slices=100,
+            flow_images=24_000,
+            adjoint_slices=100,
+            adjoint_images=3840,
+            flow_validation_images=200,
+            flow_seeds=3,
+            stiff_images=16,
+        ),
     )
 }
 

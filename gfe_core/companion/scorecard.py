@@ -44,6 +44,19 @@ def interval(values: Iterable[float]) -> Interval:
     return Interval(float(values.mean()), half, len(values))
 
 
+def over_seeds(frame: pd.DataFrame, by: list[str], y: str, x: str) -> pd.DataFrame:
+    """One row for each group of the columns ``by``: the mean of ``x``, and of ``y`` the mean and interval over rows.
+
+    Columns: those of ``by``, then x, mean, low, high, seeds. Rows without a ``y`` do not count.
+    """
+    rows = []
+    for key, group in frame.dropna(subset=y).groupby(by, sort=False):
+        loss = interval(group[y])
+        values = {"x": group[x].mean(), "mean": loss.mean, "low": loss.low, "high": loss.high, "seeds": loss.count}
+        rows.append(dict(zip(by, key, strict=True)) | values)
+    return pd.DataFrame(rows).sort_values(by)
+
+
 def paper_table(name: str) -> pd.DataFrame:
     """A table of the paper from ``paper.toml``, one row a row, its key (images or dataset) as the index."""
     with (Path(__file__).parent / "paper.toml").open("rb") as file:
