@@ -38,7 +38,7 @@ examples:
   ./run_all.sh                                  every notebook in the small, on the data that can be had
   ./run_all.sh --profile paper --data ~/mnist   at the paper's sizes, on the files in that folder
   ./run_all.sh --only 05 --force --seeds 0,1,2  one notebook again, over three seeds
-  ./run_all.sh --only 03 -p tau=50.0            one notebook with another value in its parameters cell
+  ./run_all.sh --only 01 -p test_image=7        one notebook with another value in its parameters cell
   ./run_all.sh --lab                            JupyterLab on the notebooks"""
 
 TEST_ABOUT = """\
