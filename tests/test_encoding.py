@@ -43,5 +43,5 @@ def test_a_path_is_laid_out_by_step_and_repeats_the_last(steps, random):
 
 
 def test_statuses_are_told_apart_in_an_integer_tensor():
-    assert len({int(status) for status in Status}) == len(Status) == 4
+    assert len({int(status) for status in Status}) == len(Status) == 5
     assert Status(int(torch.tensor(Status.STALLED))) is Status.STALLED
