@@ -53,7 +53,7 @@ class AdjointGradient:
     - :class:`NesterovFlow`: the transpose of Eq. (8) has a lambda for z and one for v, and lambda_v is what multiplies
       partial_theta grad_z l: d lambda_z/dt = nabla_z^2 l lambda_v, d lambda_v/dt = -lambda_z + 3/(t + eps) lambda_v.
       Predicted and corrected in the same way, which makes it velocity Verlet, with the friction integrated exactly.
-    - :class:`EulerSteps` (AMD): the transpose of the steps themselves, their sizes held fixed; exact.
+    - :class:`EulerSteps` (AMD): the transpose of the steps themselves, their sizes held fixed; exact up to rounding.
 
     Cost for each image with N slices: at most 4N + 6 passes, besides those of the encoding. Memory: the path, and one
     slice's graph at a time. Raises ``ValueError`` where the encoding has no path, and :class:`TooCoarse` where its

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -77,7 +78,7 @@ class FixedGrid(LogarithmicGrid):
     def encode(self, objective: Objective, z0: Tensor | None = None, record: bool = False) -> Encoding:
         """Encode every image from ``z0`` (B, d), zero by default: see the class."""
         times = self.times()
-        for t in times:
+        for t in (*times, *((t + later) / 2 for t, later in pairwise(times))):  # where RK4 asks for it
             if not 0 <= self.alpha(t, self.tau) < math.inf:
                 raise ValueError(f"alpha({t:g}) = {self.alpha(t, self.tau)}: it must be finite and at least 0.")
 
@@ -86,7 +87,7 @@ class FixedGrid(LogarithmicGrid):
 
         def steps() -> Iterator[tuple[Tensor, Tensor]]:
             z = objective.start(z0)
-            for t, t_next in zip(times, times[1:], strict=False):
+            for t, t_next in pairwise(times):
                 loss, gradient = objective.value_and_grad(z)
                 yield z, loss
                 z = rk4(field, t, t_next - t, z, -self.alpha(t, self.tau) * gradient)
@@ -104,7 +105,8 @@ def follow(
     for z, loss in steps:
         if not rows:
             require_finite(loss, "the loss at z(0)")
-        rows = [*rows, (z, loss)] if record or not rows else [(z, loss)]
+        if record or not rows:
+            rows.append((z, loss))
     path = None
     if record:
         t = objective.images.new_tensor(times)[:, None].expand(-1, len(objective))

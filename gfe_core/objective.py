@@ -37,7 +37,8 @@ class Objective:
 
     ``decoder`` maps (B, d) to logits (B, P); ``images`` is (B, P) in [0, 1]; ``loss`` maps (logits, images) to (B,),
     one loss for each image. Raises ``ValueError`` for images that are not finite or not in [0, 1], and for a decoder
-    whose batch normalisation is in training mode: an image's loss would depend on its neighbours in the batch.
+    whose batch normalisation uses the statistics of the batch, in training mode or for want of others: an image's loss
+    would depend on its neighbours.
     """
 
     def __init__(self, decoder: nn.Module, images: Tensor, loss: Loss = bce) -> None:
@@ -51,7 +52,14 @@ class Objective:
                 "scale the images (for bytes: divide by 255) and drop damaged ones."
             )
         for name, module in decoder.named_modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training:
+            if not isinstance(module, nn.modules.batchnorm._BatchNorm):
+                continue
+            if module.running_mean is None:
+                raise ValueError(
+                    f"the decoder's batch normalisation '{name}' keeps no running statistics, so that an image's loss "
+                    "depends on the rest of the batch in any mode; build it with track_running_stats=True."
+                )
+            if module.training:
                 raise ValueError(
                     f"the decoder's batch normalisation '{name}' is in training mode, so that an image's loss depends "
                     "on the rest of the batch; call decoder.eval() first."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pytest
 import torch
@@ -102,6 +103,11 @@ class Counting(nn.Module):
 
     def _backward(self, gradient: Tensor) -> None:
         self.backward_images += len(gradient)
+
+
+def orders(errors: list[float]) -> list[float]:
+    """The orders of convergence when the number of slices doubles from entry to entry."""
+    return [math.log2(a / b) for a, b in pairwise(errors)]
 
 
 @dataclass(frozen=True)

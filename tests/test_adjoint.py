@@ -1,12 +1,12 @@
 """Sec. 3.1: gradients in theta, against autograd through the unrolled solver, and what the approximation leaves out."""
 
-import math
 import weakref
+from dataclasses import replace
 
 import pytest
 import torch
-from conftest import linear_problem, mlp, problems, quadratic, seeded
-from hypothesis import given
+from conftest import Counting, linear_problem, mlp, orders, problems, quadratic, seeded
+from hypothesis import given, reject
 from hypothesis import strategies as st
 from numpy.polynomial.legendre import leggauss
 from torch import nn
@@ -25,7 +25,9 @@ FLOAT64 = (torch.float64,)
 FLOWS = {
     "fixed grid": lambda slices: FixedGrid(2.0, slices),
     "Nesterov": lambda slices: Nesterov(2.0, slices),
+    "Nesterov, large eps": lambda slices: Nesterov(2.0, slices, eps=0.3),
     "AMD": lambda slices: AMD(tau=2.0, s_0=2 / slices, s_max=4 / slices, tolerance=0.0),
+    "AMD, stopped": lambda slices: AMD(tau=1e3, s_0=0.5, s_max=50.0, tolerance=0.05, max_steps=slices),
 }
 
 
@@ -150,19 +152,19 @@ def test_with_a_hundred_slices_it_is_autograd_through_the_solver(flow, loss, see
     encoding = solver.encode(objective, record=True)
     reference = unrolled(objective, solver, encoding.path)
     error = relative(AdjointGradient()(objective, encoding), reference)
-    assert error < (1e-12 if flow == "AMD" else 1e-3)
+    assert error < (1e-10 if "AMD" in flow else 1e-3)
     assert relative(ApproximateGradient()(objective, encoding), reference) > max(10 * error, 1e-6)
 
 
 @pytest.mark.parametrize("loss", [bce, quadratic])
-@pytest.mark.parametrize("flow", ["fixed grid", "Nesterov"])
+@pytest.mark.parametrize("flow", ["fixed grid", "Nesterov", "Nesterov, large eps"])
 def test_its_error_falls_with_the_square_of_the_slices(flow, loss):
     errors = []
     for slices in (50, 100, 200):
         objective, solver = problem_of(loss, 1, nn.Tanh), FLOWS[flow](slices)
         encoding = solver.encode(objective, record=True)
         errors.append(relative(AdjointGradient()(objective, encoding), unrolled(objective, solver, encoding.path)))
-    assert [math.log2(a / b) for a, b in zip(errors, errors[1:], strict=False)] == pytest.approx([2, 2], abs=0.2)
+    assert orders(errors) == pytest.approx([2, 2], abs=0.2)
 
 
 def test_a_linear_decoder_has_the_adjoint_in_closed_form():
@@ -209,7 +211,11 @@ def test_the_signs_of_the_paper_are_worse_than_no_integral():
 
 @given(problems(FLOAT64, (2, 5)), st.sampled_from(sorted(FLOWS)))
 def test_a_batch_has_the_sum_of_its_images_gradients(problem, flow):
-    solver = AMD(tau=0.1) if flow == "AMD" else type(FLOWS[flow](5))(0.1, 5)
+    solver = FLOWS[flow](5)
+    if "AMD" not in flow:
+        solver = replace(solver, tau=0.1)
+    elif problem.scale > 1:  # so steep that rounding decides between two trial steps
+        reject()
 
     def gradient(objective):
         return flat(AdjointGradient()(objective, solver.encode(objective, record=True)))
@@ -218,7 +224,7 @@ def test_a_batch_has_the_sum_of_its_images_gradients(problem, flow):
         whole = gradient(problem.objective())
         alone = [gradient(problem.objective().select(torch.tensor([i]))) for i in range(problem.batch)]
     except TooCoarse:
-        return
+        reject()
     assert torch.allclose(whole, sum(alone), rtol=1e-6, atol=1e-9 * float(1 + sum(alone).abs().max()))
 
 
@@ -281,6 +287,36 @@ def test_its_memory_does_not_grow_with_the_slices_beyond_the_path(flow):
     few, many = held(10), held(100)
     assert few > 0
     assert many <= 1.1 * few
+
+
+@pytest.mark.parametrize("flow", FLOWS)
+def test_the_parts_of_the_integral_are_not_kept(flow, monkeypatch):
+    """Each has the size of theta, and a hundred of them would be a hundred decoders."""
+    objective, solver, made, alive = problem_of(bce, 0), FLOWS[flow](30), [], []
+    encoding, product = solver.encode(objective, record=True), Objective.vector_jacobian
+
+    def watched(self, z, vector):
+        alive.append(sum(part() is not None for part in made))
+        result = product(self, z, vector)
+        made.append(weakref.ref(result[1][0]))
+        return result
+
+    monkeypatch.setattr(Objective, "vector_jacobian", watched)
+    AdjointGradient()(objective, encoding)
+    assert len(alive) > 10
+    assert max(alive) <= 2
+
+
+def test_the_passes_are_those_that_the_decoder_sees():
+    """A decoder that counts for itself; the way back through a backward pass shows at its output once more."""
+    decoder = Counting(mlp((3, 8, 12)))
+    objective = Objective(decoder, torch.rand(4, 12, generator=seeded(), dtype=torch.float64))
+    encoding = FixedGrid(1.0, 10).encode(objective, record=True)
+    objective.passes.forward = objective.passes.backward = decoder.forward_images = decoder.backward_images = 0
+    AdjointGradient()(objective, encoding)
+    assert objective.passes.forward == decoder.forward_images == (11 + 1) * 4
+    assert decoder.backward_images == (2 * 11 + 1) * 4
+    assert objective.passes.backward == (3 * 11 + 1) * 4
 
 
 # --- bad input

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import identity, linear_problem, mlp, problems, quadratic, seeded
+from conftest import identity, linear_problem, mlp, orders, problems, quadratic, seeded
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
@@ -19,11 +19,6 @@ from gfe_core.objective import Objective, bce
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 FLOAT64 = (torch.float64,)
-
-
-def order(errors):
-    """The slope of the error when the number of slices doubles from entry to entry."""
-    return [math.log2(a / b) for a, b in zip(errors, errors[1:], strict=False)]
 
 
 # --- the grid
@@ -70,8 +65,9 @@ def test_a_grid_that_cannot_be_is_refused(fields, told):
         (lambda t, tau: math.nan, r"alpha\(0\) = nan: it must be finite"),
         (lambda t, tau: 1.0 if t < tau else math.inf, r"alpha\(4\) = inf"),
         (lambda t, tau: 1 - t, "must be finite and at least 0"),
+        (lambda t, tau: 1.0 if t in FixedGrid(4.0, 10).times() else math.nan, r"alpha\(.*\) = nan"),
     ],
-    ids=["nan", "infinite at the end", "negative"],
+    ids=["nan", "infinite at the end", "negative", "nan in the middle of a slice"],
 )
 def test_an_alpha_that_is_not_a_rate_is_refused(alpha, told):
     decoder, _, _, y = linear_problem()
@@ -94,7 +90,7 @@ def test_a_quadratic_flow_is_followed_with_order_four():
         encoding = FixedGrid(tau, slices).encode(Objective(decoder, y, quadratic))
         errors.append(float((encoding.z - exact).norm() / exact.norm()))
     assert errors[-1] < 1e-7
-    assert order(errors) == pytest.approx([4, 4, 4], abs=0.25)
+    assert orders(errors) == pytest.approx([4, 4, 4], abs=0.25)
 
 
 def test_rk4_is_the_classical_method_stage_by_stage():

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import identity, mlp, problems, quadratic, seeded
+from conftest import identity, mlp, orders, problems, quadratic, seeded
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
@@ -17,10 +17,6 @@ from gfe_core.nesterov import Nesterov
 from gfe_core.objective import Objective, bce
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def order(errors):
-    return [math.log2(a / b) for a, b in zip(errors, errors[1:], strict=False)]
 
 
 def bessel(curvature, t):
@@ -44,13 +40,22 @@ def test_a_quadratic_follows_the_bessel_function_with_order_four(curvature):
         path = Nesterov(tau, slices, eps=1e-9).encode(oscillator(curvature), record=True).path
         errors.append(np.abs(path.z[:, 0, 0].numpy() - bessel(curvature, path.t[:, 0].numpy())).max())
     assert errors[-1] < 1e-6
-    assert order(errors) == pytest.approx([4, 4, 4], abs=0.6)
+    assert orders(errors) == pytest.approx([4, 4, 4], abs=0.6)
 
 
 def test_the_flow_overshoots_and_comes_back():
     path = Nesterov(12.0, 100).encode(oscillator(1.0), record=True).path
     assert path.z.max() > 1.1
     assert (path.loss.diff(dim=0) > 0).any()
+
+
+@pytest.mark.parametrize(("eps", "expected"), [(1e-5, 4), (0.3, 3)])
+def test_the_order_is_four_while_eps_is_small_against_the_first_slice(eps, expected):
+    decoder = mlp((3, 6, 8), seed=4, between=nn.Tanh)
+    objective = Objective(decoder, torch.rand(2, 8, generator=seeded(1), dtype=torch.float64))
+    ends = [Nesterov(4.0, slices, eps=eps).encode(objective).z for slices in (25, 50, 100, 800)]
+    errors = [float((z - ends[-1]).norm()) for z in ends[:-1]]
+    assert orders(errors) == pytest.approx([expected, expected], abs=0.35)
 
 
 @pytest.mark.parametrize("eps", [1e-5, 0.3])

@@ -150,6 +150,12 @@ def test_images_that_are_not_flat_are_refused_with_the_remedy(shape):
         Objective(Decoder(generator=seeded()), torch.zeros(shape))
 
 
+def test_batch_normalisation_without_running_statistics_is_refused_in_any_mode():
+    decoder = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3, track_running_stats=False)).eval()
+    with pytest.raises(ValueError, match="keeps no running statistics.*track_running_stats=True"):
+        Objective(decoder, torch.zeros(4, 3))
+
+
 def test_batch_normalisation_must_not_be_in_training_mode():
     decoder = nn.Sequential(nn.Linear(2, 8), nn.Sequential(nn.BatchNorm1d(8), nn.ELU()), nn.Linear(8, 4))
     images, z = torch.rand(3, 4, generator=seeded()), torch.randn(3, 2, generator=seeded(1))

@@ -17,7 +17,10 @@ RTOL, ATOL = 1e-5, 1e-6  # what dopri5 is asked to keep of z, in float64
 
 
 def curvature(decoder: nn.Module, images: Tensor, z: Tensor) -> Tensor:
-    """The eigenvalues (B, d) of nabla_z^2 l for each image, in ascending order."""
+    """The eigenvalues (B, d) of nabla_z^2 l, ascending, for ``images`` (B, P) at ``z`` (B, d).
+
+    Costs d forward-mode passes through the gradient; an :class:`Objective` does not count them.
+    """
     return torch.linalg.eigvalsh(vmap(hessian(lambda z, y: bce(decoder(z[None]), y[None])[0]))(z, images))
 
 
@@ -25,19 +28,21 @@ def dopri5(objective: Objective, tau: float, limit: int) -> dict[str, float]:
     """Follow dz/dt = -grad_z l (Eq. 5) to ``tau`` by torchdiffeq's dopri5, from z = 0, with one image.
 
     Returns ``evaluations`` of the gradient, ``steps`` accepted, their ``median`` size and, after the first tenth of the
-    way, their ``late_median``, the time ``reached``, and the ``loss`` there. It is stopped after ``limit`` evaluations.
+    way, their ``late_median`` (NaN if it never got so far), the time ``reached``, and the ``loss`` there. It is stopped
+    after ``limit`` evaluations.
     """
     field = _Field(objective, limit)
     with contextlib.suppress(_LimitReached):
         span = torch.tensor([0.0, tau], dtype=torch.float64)
         field.z = odeint(field, objective.start(), span, rtol=RTOL, atol=ATOL, method="dopri5")[-1]
+        field.t = tau
     steps = pd.Series(field.steps)
     return {
         "evaluations": field.evaluations,
         "steps": len(steps),
         "median": steps.median(),
         "late_median": steps[steps.cumsum() > tau / 10].median(),
-        "reached": min(steps.sum(), tau),
+        "reached": field.t,
         "loss": float(objective.value(field.z)),
     }
 
@@ -51,7 +56,8 @@ class _Field:
 
     def __init__(self, objective: Objective, limit: int) -> None:
         self.objective, self.limit = objective, limit
-        self.evaluations, self.steps, self.z = 0, [], objective.start()
+        self.evaluations, self.steps = 0, []
+        self.t, self.z = 0.0, objective.start()
 
     def __call__(self, t: Tensor, z: Tensor) -> Tensor:
         if self.evaluations == self.limit:
@@ -62,7 +68,7 @@ class _Field:
     def callback_accept_step(self, t: Tensor, z: Tensor, dt: Tensor) -> None:
         """Called before the state moves on: ``z`` stands at the beginning of the step."""
         self.steps.append(float(dt))
-        self.z = z
+        self.t, self.z = float(t), z
 
 
 def stiffness(decoder: nn.Module, images: Tensor, latents: Tensor, tau: float, limit: int) -> pd.DataFrame:
