@@ -13,6 +13,7 @@ import pytest
 
 import gfe_core.companion
 from gfe_core.companion import __main__ as command
+from gfe_core.companion import arguments
 from gfe_core.companion.environment import Exit, Stop
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,6 +38,7 @@ def pipeline(tmp_path, monkeypatch):
     notebook(folder / "05_two.ipynb", 'profile: str = "quick"\ntau: float = 1e4\nlabel = "a"\n')
     stand_in = types.SimpleNamespace(calls=[], code=0)
     stand_in.main = lambda options: stand_in.calls.append(options) or stand_in.code
+    monkeypatch.setattr(arguments, "ROOT", tmp_path)
     monkeypatch.setattr(command, "ROOT", tmp_path)
     monkeypatch.setattr(command, "ensure", lambda root: Path(sys.prefix) / "bin" / "python")
     monkeypatch.setattr(gfe_core.companion, "pipeline", stand_in, raising=False)
@@ -53,7 +55,7 @@ def test_defaults_and_exit_code_of_the_pipeline(pipeline):
     options = vars(pipeline.calls[0])
     assert options == {
         "profile": "quick", "data": "auto", "only": [], "start": None, "force": False, "seeds": None, "jobs": 0,
-        "device": "auto", "keep_going": False, "lab": False, "parameters": {},
+        "device": "auto", "publish": False, "keep_going": False, "lab": False, "parameters": {},
     }  # fmt: skip
 
 

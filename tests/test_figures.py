@@ -12,7 +12,7 @@ from gfe_core.companion.profiles import Setting
 @pytest.fixture
 def shown(monkeypatch):
     seen = []
-    monkeypatch.setattr(figures, "display", seen.append)
+    monkeypatch.setattr(figures, "display", lambda output, metadata: seen.append(output))
     return seen
 
 

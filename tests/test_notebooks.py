@@ -41,11 +41,15 @@ def test_all_notebooks_run_and_a_second_call_has_nothing_to_do(smoke):
         outputs = [output for cell in executed.cells for output in cell.get("outputs", [])]
         assert not [output for output in outputs if output.output_type == "error"]
         assert not [output for output in outputs if output.get("name") == "stderr"], "warnings stand in the notebook"
+        made = {output.metadata.made.name for output in outputs if "made" in output.get("metadata", {})}
+        announced = re.search(r"Writes.*", executed.cells[0].source)[0]
+        assert made == set(re.findall(r"`(\w+)`", announced)), path.stem
 
 
 def test_every_figure_is_there_in_all_its_forms(smoke):
     figures = smoke[0] / "figures" / "smoke"
-    for name in ("fig1", "fig2", "fig3_left", "fig3_right", "fig4_left", "fig4_right", "fig_04_stability"):
+    papers = "fig1 fig2 fig3_left fig3_right fig4_left fig4_right fig5_a fig5_b fig6 fig7"
+    for name in (*papers.split(), "fig_04_stability", "fig_06_converged", "fig_07_measures", "fig_09_numbers"):
         assert (figures / f"{name}.png").stat().st_size < 300_000
         assert (figures / f"{name}.pdf").stat().st_size > 1000
     curves = pd.read_csv(figures / "fig4_left.csv")
@@ -57,6 +61,22 @@ def test_every_figure_is_there_in_all_its_forms(smoke):
     assert list(table) == ["images", "method", "seed", "test_loss"]
     assert set(table.method) == {"ae", "gfe_amd_uncapped", "ae_then_amd"}
     assert "stand-in for MNIST" in (figures / "table1.md").read_text()
+    table = pd.read_csv(figures / "table2.csv")
+    assert list(table) == ["dataset", "method", "seed", "test_loss"]
+    assert set(table.dataset) == {"mnist", "segmented_mnist", "fashion_mnist"}
+    assert set(pd.read_csv(figures / "fig5_a.csv").dataset) == {"mnist", "fashion_mnist"}
+    assert set(pd.read_csv(figures / "table_07_latents.csv").data) == {"full", "few"}
+    assert "not measured" not in set(pd.read_csv(figures / "scorecard.csv").verdict)
+
+
+def test_the_report_shows_every_notebook_and_figure(smoke):
+    report = smoke[0] / "build" / "smoke" / "report"
+    index = (report / "index.html").read_text()
+    for path in NOTEBOOKS:
+        assert (report / f"{path.stem}.html").exists()
+    for picture in (smoke[0] / "figures" / "smoke").glob("*.png"):
+        assert f"figures/{picture.name}" in index
+        assert (report / "figures" / picture.name).exists()
 
 
 def test_the_executed_notebook_says_that_stand_ins_are_stand_ins(smoke):

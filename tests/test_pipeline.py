@@ -33,7 +33,7 @@ def project(monkeypatch, tmp_path):
 def options(**changed):
     defaults = {
         "profile": "smoke", "data": "embedded", "only": [], "start": None, "force": False, "seeds": None, "jobs": 1,
-        "device": "cpu", "keep_going": False, "parameters": {},
+        "device": "cpu", "publish": False, "keep_going": False, "parameters": {},
     }  # fmt: skip
     return argparse.Namespace(**defaults | changed)
 
@@ -108,7 +108,7 @@ def test_bad_data_and_a_missing_gpu_stop_before_anything_runs(project, monkeypat
     assert pipeline.main(options(device="cuda")) == Exit.USAGE
     assert "no CUDA device" in capsys.readouterr().err
 
-    def damaged(setting):
+    def damaged(setting, dataset):
         raise DataError("that file is damaged")
 
     monkeypatch.setattr(pipeline, "source", damaged)
@@ -121,7 +121,7 @@ def test_a_fall_back_to_stand_ins_is_loud_and_told_to_the_notebooks(project, mon
 
     from gfe_core.data import StandInWarning
 
-    def falls_back(setting):
+    def falls_back(setting, dataset):
         warnings.warn("stand-ins are used", StandInWarning, stacklevel=1)
         return Source(None)
 

@@ -14,7 +14,7 @@ import torch
 
 from gfe_core.amd import AMD
 from gfe_core.companion import execute, experiments, runs
-from gfe_core.companion.experiments import Evaluate, Stiffness, Train, TrainByAdjoint
+from gfe_core.companion.configs import Evaluate, Stiffness, Train, TrainByAdjoint
 from gfe_core.companion.profiles import PROFILES, ROOT, Setting
 from gfe_core.data import Source
 from gfe_core.fixed_grid import FixedGrid
@@ -170,7 +170,7 @@ def test_an_interrupted_training_goes_on_where_it_was_saved(monkeypatch, home):
 
 def test_killed_outright_it_leaves_nothing_that_is_taken_for_finished(home):
     program = (
-        "from gfe_core.companion import runs; from gfe_core.companion.experiments import Train; "
+        "from gfe_core.companion import runs; from gfe_core.companion.configs import Train; "
         "from gfe_core.data import Source; runs.SAVE_EVERY_S = 0.05; "
         "runs.run(Train('mnist', True, 0, None, (160_000,), (160_000,), 20), Source(None))"
     )

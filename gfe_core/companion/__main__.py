@@ -7,39 +7,20 @@ Python the same command line starts again; then the work.
 from __future__ import annotations
 
 import argparse
-import ast
-import json
 import os
-import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
+from gfe_core.companion.arguments import parse, settle_data
 from gfe_core.companion.environment import Exit, Stop, ensure
 
 ROOT = Path(__file__).resolve().parents[2]
-OF_FLAGS = ("profile", "data", "seeds", "jobs", "device")  # the notebooks' parameters that have a flag of their own
 
 ABOUT = """\
 usage: python -m gfe_core.companion run|test [arguments]
 
   run    rebuild the paper's figures and tables (run_all.sh); run --help says how
   test   run the tests (run_tests.sh); test --help says how"""
-
-RUN_ABOUT = """\
-Rebuild the paper: make the environment if there is none yet, get the data, run the notebooks in order with the
-experiments that they need, and write figures, tables and a report. What an earlier call finished is kept, so an
-interrupted call goes on where it stopped."""
-
-RUN_MORE = """\
-exit codes: 0 done, 1 a notebook failed, 2 wrong arguments, 3 no environment, 4 no data, 130 interrupted
-
-examples:
-  ./run_all.sh                                  every notebook in the small, on the data that can be had
-  ./run_all.sh --profile paper --data ~/mnist   at the paper's sizes, on the files in that folder
-  ./run_all.sh --only 05 --force --seeds 0,1,2  one notebook again, over three seeds
-  ./run_all.sh --only 01 -p test_image=7        one notebook with another value in its parameters cell
-  ./run_all.sh --lab                            JupyterLab on the notebooks"""
 
 TEST_ABOUT = """\
 usage: run_tests.sh [pytest's arguments]
@@ -52,139 +33,6 @@ exit codes: 0 done, 1 a test failed, 2 wrong arguments, 3 no environment, 4 no d
 examples:
   ./run_tests.sh -x -k amd
   ./run_tests.sh -n 2 -m "not slow" tests/test_environment.py"""
-
-
-class Parser(argparse.ArgumentParser):
-    """Argparse, with a wrong argument told in one sentence."""
-
-    def error(self, message: str) -> None:
-        """Raise Stop (USAGE)."""
-        raise Stop(f"{message}; --help shows all", Exit.USAGE)
-
-
-def shaped(pattern: str, wanted: str, convert: Callable[[str], object]) -> Callable[[str], object]:
-    """Return an argparse type for the texts that match the pattern; others are refused as not being what was wanted."""
-
-    def read(text: str) -> object:
-        if not re.fullmatch(pattern, text, re.ASCII):
-            raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
-        return convert(text)
-
-    return read
-
-
-def distinct(text: str) -> tuple[int, ...]:
-    """Seeds, each given once: '0,1,2' -> (0, 1, 2)."""
-    seeds = tuple(int(seed) for seed in text.split(","))
-    if len(set(seeds)) < len(seeds):
-        raise argparse.ArgumentTypeError(f"{text!r} names a seed twice; give each one once")
-    return seeds
-
-
-def parameter(text: str) -> tuple[str, object]:
-    """A notebook's parameter and its value: 'tau=50.0' -> ('tau', 50.0). What is no Python literal is a string."""
-    name, equals, value = text.partition("=")
-    if not equals or not name.isidentifier():
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=VALUE, such as tau=50.0")
-    if name in OF_FLAGS:
-        raise argparse.ArgumentTypeError(f"{name} has a flag of its own: give --{name} {value or 'VALUE'}")
-    try:
-        return name, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return name, value
-
-
-def parser() -> Parser:
-    """Return the parser of the flags of `run`."""
-    raw = argparse.RawDescriptionHelpFormatter
-    made = Parser("run_all.sh", description=RUN_ABOUT, epilog=RUN_MORE, formatter_class=raw, allow_abbrev=False)
-    number = shaped(r"\d{1,2}", "a notebook's number such as 05", lambda text: text.zfill(2))
-    several = "a notebook's number such as 05, or several: 05,06"
-    numbers = shaped(r"\d{1,2}(,\d{1,2})*", several, lambda text: [one.zfill(2) for one in text.split(",")])
-    seeds = shaped(r"\d{1,18}(,\d{1,18})*", "a list of whole numbers such as 0,1,2", distinct)
-    jobs = shaped(r"\d{1,4}", "a number of runs side by side: 1, 2, ..., or 0 for one on each core", int)
-    place = shaped(r"(?s).*\S.*", "a place; give auto, embedded or a folder", str)
-    add = made.add_argument
-    sizes = "smoke: tiny, to see that all runs; quick (default): the paper in the small; paper: its full sizes"
-    add("--profile", choices=("smoke", "quick", "paper"), default="quick", help=sizes)
-    sources = "auto (default): GFE_DATA's folder, or what can be had; embedded: the stand-ins; DIR: where MNIST/raw is"
-    add("--data", type=place, default="auto", metavar="auto|embedded|DIR", help=sources)
-    add("--only", type=numbers, action="extend", default=[], metavar="05", help="only this notebook, or 05,06; repeats")
-    add("--from", type=number, dest="start", metavar="05", help="this notebook and those after it")
-    add("--force", action="store_true", help="run again what an earlier call finished")
-    add("--seeds", type=seeds, metavar="0,1,2", help="the seeds of the experiments (default: the profile's)")
-    add("--jobs", type=jobs, default=0, metavar="N", help="experiments side by side (default 0: one on each core)")
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default: auto)")
-    add("--keep-going", action="store_true", help="after a failed notebook, go on with the next")
-    add("--lab", action="store_true", help="open JupyterLab on notebooks/ instead; takes no flag but --data DIR")
-    pairs = "set a variable of the parameters cell of every selected notebook; repeatable"
-    add("-p", type=parameter, action="append", dest="parameters", default=[], metavar="NAME=VALUE", help=pairs)
-    return made
-
-
-def parse(argv: list[str]) -> argparse.Namespace:
-    """Return the checked options of `run`. Raises Stop (USAGE or DATA)."""
-    flags = parser()
-    options, unknown = flags.parse_known_args(argv)
-    if unknown:
-        valid = ", ".join(name for action in flags._actions for name in action.option_strings)
-        raise Stop(f"unknown argument {unknown[0]!r}; valid are {valid}", Exit.USAGE)
-    if options.lab:
-        defaults = vars(flags.parse_args(["--lab", "--data", options.data]))
-        if vars(options) != defaults or options.data == "embedded":
-            raise Stop("--lab takes no other flag than --data DIR; set the rest in the notebooks", Exit.USAGE)
-    options.parameters = dict(options.parameters)
-    check_notebooks(options)
-    settle_data(options)
-    return options
-
-
-def check_notebooks(options: argparse.Namespace) -> None:
-    """See that --only and --from name notebooks, and that each of these declares what -p sets. Raises Stop (USAGE)."""
-    paths = {path.name[:2]: path for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))}
-    first = options.start or "00"
-    for number in options.only + [options.start] * (options.start is not None):
-        if number not in paths:
-            valid = ", ".join(path.stem for path in paths.values()) or "none: the folder notebooks/ is empty"
-            raise Stop(f"there is no notebook {number}; valid are {valid}", Exit.USAGE)
-    selected = [path for number, path in paths.items() if number in (options.only or paths) and number >= first]
-    if paths and not selected:
-        raise Stop(f"nothing of --only {','.join(options.only)} is left by --from {first}; drop one", Exit.USAGE)
-    for path in selected if options.parameters else []:
-        declared = declared_parameters(path)
-        for name in options.parameters:
-            if name not in declared:
-                valid = ", ".join(sorted(declared.difference(OF_FLAGS))) or "none"
-                raise Stop(f"{path.name} has no parameter {name!r}; valid with -p: {valid}", Exit.USAGE)
-
-
-def declared_parameters(path: Path) -> set[str]:
-    """Return the names assigned in the cell tagged `parameters`. Raises Stop (USAGE) if the notebook cannot be read."""
-    names: set[str] = set()
-    try:
-        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
-            if "parameters" in cell["metadata"].get("tags", []):
-                for statement in ast.parse("".join(cell["source"])).body:
-                    targets = getattr(statement, "targets", None) or [getattr(statement, "target", None)]
-                    names.update(target.id for target in targets if isinstance(target, ast.Name))
-    except (OSError, ValueError, KeyError, SyntaxError) as error:
-        raise Stop(f"{path.name} cannot be read as a notebook ({error}); restore that file", Exit.USAGE) from error
-    return names
-
-
-def settle_data(options: argparse.Namespace) -> None:
-    """Make the folder that --data or else GFE_DATA names absolute, in both. Raises Stop (DATA) if it is not there."""
-    given = os.environ.get("GFE_DATA") if options.data == "auto" else options.data
-    if not given or options.data == "embedded":
-        return
-    folder = Path(given).expanduser().absolute()
-    if not folder.is_dir():
-        source, other = ("GFE_DATA", "unset it") if options.data == "auto" else ("--data", "give --data embedded")
-        remedy = f"name one that holds MNIST/raw and FashionMNIST/raw, or {other}"
-        raise Stop(f"{source}: there is no folder {folder}; {remedy}", Exit.DATA)
-    os.environ["GFE_DATA"] = str(folder)
-    if options.data != "auto":
-        options.data = str(folder)
 
 
 def enter(argv: list[str]) -> Path:

@@ -39,8 +39,8 @@ class Stop(Exception):
 PROBE = """
 import importlib.util
 import filelock, hypothesis, ipykernel, IPython, ipywidgets, joblib, jupyterlab, latex2mathml, matplotlib, nbclient
-import nbconvert, nbformat, numpy, pandas, papermill, PIL, psutil, pytest, ruff, scipy, seaborn, sklearn, torch
-import torchdiffeq, tqdm, traitlets, xdist, yaml
+import nbconvert, nbformat, numpy, pandas, papermill, PIL, psutil, pytest, ruff, scipy, seaborn, sklearn, threadpoolctl
+import torch, torchdiffeq, tqdm, traitlets, xdist, yaml
 if importlib.util.find_spec("torchvision") is None:
     raise ModuleNotFoundError("No module named 'torchvision'")
 """

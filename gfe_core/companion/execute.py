@@ -12,7 +12,9 @@ from torch import Generator, Tensor, nn
 from tqdm import tqdm
 
 from gfe_core.adjoint import TooCoarse
-from gfe_core.companion.experiments import UNCAPPED, Evaluate, RunConfig, Stiffness, Train
+from gfe_core.companion.configs import Evaluate, Latents, RunConfig, Stiffness, Train
+from gfe_core.companion.experiments import UNCAPPED
+from gfe_core.companion.latents import structure, tsne
 from gfe_core.companion.stiffness import stiffness
 from gfe_core.data import Dataset
 from gfe_core.encoding import Solver
@@ -115,6 +117,13 @@ def _(config: Stiffness, dataset: Dataset, needed: list[dict], saved: Saved) -> 
         latents = UNCAPPED.encode(Objective(decoder, images)).z
         frames.append(stiffness(decoder, images, latents, config.tau, config.limit).assign(images=int(stage)))
     return pd.concat(frames), {}
+
+
+@execute.register
+def _(config: Latents, dataset: Dataset, needed: list[dict], saved: Saved) -> tuple[pd.DataFrame, dict]:
+    z, labels = needed[0]["z"][: config.count].numpy(), dataset.test.labels[: config.count].numpy()
+    drawn = tsne(z, config.perplexity, config.early_exaggeration, config.learning_rate)
+    return structure(z, labels, drawn), {}
 
 
 def _encode(model: nn.Module, images: Tensor, solver: Solver | None) -> dict[str, Tensor]:

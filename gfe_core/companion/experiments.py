@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import json
 import math
-from dataclasses import dataclass
-from typing import ClassVar
 
 import pandas as pd
 
-from gfe_core.adjoint import AdjointGradient, ApproximateGradient
 from gfe_core.amd import AMD
-from gfe_core.companion.profiles import CURVE_IMAGES, FLOW_KEPT, FLOW_STEP, Setting
+from gfe_core.companion.configs import Evaluate, Latents, RunConfig, Stiffness, Train, TrainByAdjoint
+from gfe_core.companion.profiles import CURVE_IMAGES, EPOCH, FLOW_KEPT, FLOW_STEP, Setting
 from gfe_core.encoding import Solver
 from gfe_core.fixed_grid import FixedGrid
 from gfe_core.nesterov import Nesterov
-from gfe_core.training import Gradient, Recipe
-
-REVISION = 1  # raised when the method itself changes, so that runs of before are not taken for runs of now
 
 LITERAL = AMD()  # Sec. 3.4 as it is written: s_max = 10, about 1,000 steps to tau, fewer where the curve is flat
 # The departure: larger steps, each grown from the last accepted one, and a hundred trials in all.
@@ -30,122 +22,6 @@ UNCAPPED = AMD(s_max=1000.0, tolerance=1e-3, grow_accepted=True, max_trials=100)
 FLOW_TAU = 1e4
 NESTEROV_TAU = math.sqrt(4 * FLOW_TAU * (1 - math.exp(-2)))
 ADJOINT_TAU = 1e3  # shorter, for the adjoint: its equation needs slices that are short against the curvature
-
-
-class RunConfig:
-    """What identifies a run. Subclasses are frozen dataclasses; equal configurations are the same run on disk."""
-
-    def describe(self) -> dict:
-        """This configuration as plain JSON data; nested dataclasses carry their type's name."""
-        return _plain(self)
-
-    @property
-    def key(self) -> str:
-        """Ten hexadecimal digits that stand for all fields, defaults included."""
-        text = json.dumps([REVISION, self.describe()], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:10]
-
-    def dependencies(self) -> tuple[RunConfig, ...]:
-        """Runs that must be finished before this one."""
-        return ()
-
-
-def _plain(value: object) -> object:
-    if dataclasses.is_dataclass(value):
-        fields = {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-        return {"type": type(value).__name__, **fields}
-    if callable(value):
-        return f"{value.__module__}.{value.__qualname__}"
-    return [_plain(item) for item in value] if isinstance(value, tuple) else value
-
-
-@dataclass(frozen=True)
-class Train(RunConfig):
-    """Train from ``seed``: by encoding with ``solver``, or an autoencoder where it is None.
-
-    The validation loss is measured, and the weights are kept, whenever the number of training images seen is in
-    ``measured`` or ``kept``; training ends at the largest of them.
-    """
-
-    dataset: str
-    stand_in: bool
-    seed: int
-    solver: Solver | None
-    measured: tuple[int, ...] = ()
-    kept: tuple[int, ...] = ()
-    validation_images: int = 1000
-    recipe: Recipe = Recipe()
-    device: str = "cpu"
-    gradient: ClassVar[Gradient] = ApproximateGradient()  # Eq. (6)
-
-    @property
-    def name(self) -> str:
-        """For people: which data, which method, which seed, how far."""
-        method = "ae" if self.solver is None else f"gfe-{type(self.solver).__name__.lower()}"
-        method += "-adjoint" if self.gradient.needs_path else ""
-        return f"train-{self.dataset}-{method}-{max(self.measured + self.kept)}-seed{self.seed}"
-
-
-@dataclass(frozen=True)
-class TrainByAdjoint(Train):
-    """The same with the full adjoint, Eq. (2)-(4), in the place of Eq. (6)."""
-
-    gradient: ClassVar[Gradient] = AdjointGradient()
-
-
-@dataclass(frozen=True)
-class Evaluate(RunConfig):
-    """Losses of the first ``count`` test images under the weights that ``training`` kept at ``images``.
-
-    They are encoded by ``solver``, or, where it is None, by the autoencoder's own encoder.
-    """
-
-    training: Train
-    images: int
-    solver: Solver | None
-    count: int
-
-    @property
-    def name(self) -> str:
-        """For people: which training, at how many images."""
-        encoder = "own" if self.solver is None else type(self.solver).__name__.lower()
-        return self.training.name.replace("train-", "test-", 1) + f"-at{self.images}-by-{encoder}"
-
-    @property
-    def device(self) -> str:
-        """The test runs where the training ran."""
-        return self.training.device
-
-    def dependencies(self) -> tuple[RunConfig, ...]:
-        """The training."""
-        return (self.training,)
-
-
-@dataclass(frozen=True)
-class Stiffness(RunConfig):
-    """How stiff the gradient flow of the first ``count`` training images is, at each stage that ``training`` kept.
-
-    dopri5 may spend ``limit`` gradients on an image.
-    """
-
-    training: Train
-    count: int
-    tau: float = FLOW_TAU
-    limit: int = 5000
-
-    @property
-    def name(self) -> str:
-        """For people: under which training."""
-        return self.training.name.replace("train-", "stiffness-", 1)
-
-    @property
-    def device(self) -> str:
-        """Dozens of small problems in float64: a matter for the CPU."""
-        return "cpu"
-
-    def dependencies(self) -> tuple[RunConfig, ...]:
-        """The training."""
-        return (self.training,)
 
 
 def _trainings(setting: Setting) -> dict[str, Solver | None]:
@@ -245,8 +121,59 @@ def stiffness(setting: Setting, stand_in: bool) -> pd.DataFrame:
     profile = setting.profile
     plan = table1(setting, stand_in).query("method == 'gfe_amd_uncapped'").drop_duplicates("seed")
     rows = [
-        (row.seed, Stiffness(row.config.training, profile.stiff_images))
+        (row.seed, Stiffness(row.config.training, profile.stiff_images, FLOW_TAU))
         for row in plan.itertuples()
         if row.seed in setting.seeds[: profile.flow_seeds]
     ]
     return pd.DataFrame(rows, columns=["seed", "config"])
+
+
+def _converged(setting: Setting, stand_in: bool, dataset: str, solver: Solver | None, seed: int) -> tuple[Train, int]:
+    """A training of Table 2 and how many images it takes: one epoch by encoding, twelve for an autoencoder."""
+    profile = setting.profile
+    epoch = round(profile.epoch_share * EPOCH[dataset]) // 16 * 16
+    if dataset == "mnist" and solver is not None and {profile.few_images, epoch} <= set(profile.table1_images):
+        return _train(setting, stand_in, solver, seed, profile.table1_images), epoch  # Table 1's passes there
+    end = epoch * (12 if solver is None else 1)
+    points = tuple(sorted({profile.few_images, end}))
+    training = Train(dataset, stand_in, seed, solver, points, points, profile.validation_images, device=setting.device)
+    return training, end
+
+
+def table2(setting: Setting, dataset: str, stand_in: bool) -> pd.DataFrame:
+    """One row of Table 2: columns dataset, method, seed, images (seen in training), config (an :class:`Evaluate`)."""
+    rows = []
+    for seed in setting.seeds[: setting.profile.converged_seeds]:
+        for method, solver in {"ae": None, "gfe_amd_uncapped": UNCAPPED}.items():
+            training, images = _converged(setting, stand_in, dataset, solver, seed)
+            count = 10_000 if solver is None else setting.profile.test_images
+            rows.append((dataset, method, seed, images, Evaluate(training, images, solver, count)))
+            if solver is None:
+                encoded = Evaluate(training, images, UNCAPPED, setting.profile.test_images)
+                rows.append((dataset, "ae_then_amd", seed, images, encoded))
+    return pd.DataFrame(rows, columns=["dataset", "method", "seed", "images", "config"])
+
+
+def latents(setting: Setting, stand_in: bool) -> pd.DataFrame:
+    """Figures 6 and 7: columns data ("full" or "few"), method, seed, images, config (a :class:`Latents`)."""
+    profile, rows = setting.profile, []
+    for seed in setting.seeds[: profile.converged_seeds]:
+        for method, solver in {"gfe_amd_uncapped": UNCAPPED, "ae": None}.items():
+            training, end = _converged(setting, stand_in, "mnist", solver, seed)
+            for data, images in {"full": end, "few": profile.few_images}.items():
+                count = 10_000 if solver is None else profile.test_images
+                evaluation = Evaluate(training, images, solver, count)
+                rows.append((data, method, seed, images, Latents(evaluation, profile.map_images)))
+    return pd.DataFrame(rows, columns=["data", "method", "seed", "images", "config"])
+
+
+def everything(setting: Setting, stand_in: bool) -> list[RunConfig]:
+    """Every run of a profile, those that others rest on included."""
+    plans = [make(setting, stand_in) for make in (figure3_left, figure3_right, stiffness, table1, figure4, latents)]
+    plans += [table2(setting, dataset, stand_in) for dataset in EPOCH]
+    found = dict.fromkeys(config for plan in plans for config in plan.config)
+    for config in list(found):
+        while needed := config.dependencies():
+            config = needed[0]
+            found[config] = None
+    return list(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -57,7 +58,7 @@ def style() -> None:
 
 
 def draw_mean(axes: Axes, curve: pd.DataFrame, look: Look, **changed: object) -> None:
-    """A curve of :func:`scorecard.over_seeds`, its interval shaded; ``changed`` overrides what ``look`` says."""
+    """A curve of :func:`intervals.over_seeds`, its interval shaded; ``changed`` overrides what ``look`` says."""
     drawn = {"color": look.color, "marker": look.marker, "linestyle": look.linestyle, "label": look.label} | changed
     axes.plot(curve.x, curve["mean"], **drawn)
     axes.fill_between(curve.x, curve.low, curve.high, color=drawn["color"], alpha=0.2, linewidth=0)
@@ -74,7 +75,7 @@ def save(figure: Figure, data: pd.DataFrame | None, name: str, setting: Setting,
     if data is not None:
         _whole(folder / f"{name}.csv", lambda path: data.to_csv(path, index=False))
     plt.close(figure)
-    display(Image((folder / f"{name}.png").read_bytes(), alt=alt))
+    display(Image((folder / f"{name}.png").read_bytes(), alt=alt), metadata=_made(folder, name))
 
 
 def save_table(data: pd.DataFrame, shown: pd.DataFrame, name: str, setting: Setting, title: str, notes: str) -> None:
@@ -82,7 +83,14 @@ def save_table(data: pd.DataFrame, shown: pd.DataFrame, name: str, setting: Sett
     text = f"**{title}**\n\n{markdown(shown)}\n\n{notes}\n"
     _whole(setting.figures / f"{name}.csv", lambda path: data.to_csv(path, index=False))
     _whole(setting.figures / f"{name}.md", lambda path: path.write_text(text, encoding="utf-8"))
-    display(Markdown(text))
+    display(Markdown(text), metadata=_made(setting.figures, name))
+
+
+def _made(folder: Path, name: str) -> dict:
+    """What ties an output of a notebook to its files: their name, and the checksum of the numbers behind it."""
+    numbers = folder / f"{name}.csv"
+    checksum = hashlib.sha256(numbers.read_bytes()).hexdigest() if numbers.exists() else None
+    return {"made": {"name": name, "csv_sha256": checksum}}
 
 
 def markdown(frame: pd.DataFrame) -> str:

@@ -18,10 +18,12 @@ import papermill
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
+from gfe_core.companion import report
 from gfe_core.companion.environment import Exit
 from gfe_core.companion.profiles import ROOT, Setting, home
+from gfe_core.companion.publish import publish
 from gfe_core.companion.runs import source
-from gfe_core.data import DataError, StandInWarning
+from gfe_core.data import DataError, Source, StandInWarning
 
 
 def main(options: argparse.Namespace) -> int:
@@ -31,29 +33,27 @@ def main(options: argparse.Namespace) -> int:
         setting = Setting.of(options.profile, options.data, seeds, options.jobs, options.device)
     except ValueError as error:
         return _say(str(error), Exit.USAGE)
+    paths = [
+        path
+        for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+        if path.name[:2] in (options.only or path.name[:2]) and path.name[:2] >= (options.start or "00")
+    ]
+    parameters = {"profile": options.profile, "seeds": seeds, "jobs": options.jobs, "device": options.device}
+    chosen = [Notebook(path, setting, parameters | options.parameters) for path in paths]
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", StandInWarning)
-            origin = source(setting)
+            origins = {name: source(setting, name) for name in dict.fromkeys(sum((n.datasets for n in chosen), []))}
     except DataError as error:
         return _say(str(error), Exit.DATA)
     for warning in caught:
         _say(f"*** {warning.message} ***")
-    parameters = {
-        "profile": options.profile,
-        "data": str(origin.folder or "embedded"),
-        "seeds": seeds,
-        "jobs": options.jobs,
-        "device": options.device,
-        **options.parameters,
-    }
-    notebooks = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
-    chosen = [path for path in notebooks if path.name[:2] in (options.only or path.name[:2])]
+    if options.publish and any(origin.stand_in for origin in origins.values()):
+        return _say("stand-ins are never published; name a folder with the real data by --data.", Exit.DATA)
     failed = False
-    for path in chosen:
-        if path.name[:2] < (options.start or "00"):
-            continue
-        notebook = Notebook(path, setting, parameters)
+    for notebook in chosen:
+        path = notebook.path
+        notebook.take(origins)
         if not options.force and notebook.is_current():
             _say(f"{path.stem}: nothing to do")
             continue
@@ -66,10 +66,13 @@ def main(options: argparse.Namespace) -> int:
                 break
         else:
             _say(f"{path.stem}: done in {time.perf_counter() - started:.0f} s")
+    if index := report.build(setting):
+        _say(f"figures and tables: {_short(setting.figures)}; report: {_short(index)}")
     if failed:
         return Exit.FAILED
-    executed = home() / "build" / options.profile
-    _say(f"figures and tables: {_short(setting.figures)}; executed notebooks: {_short(executed)}")
+    if options.publish:
+        publish((notebook.build / notebook.path.name for notebook in chosen), setting)
+        _say("published: figures/paper/, notebooks/ and README.md")
     return Exit.DONE
 
 
@@ -78,8 +81,21 @@ class Notebook:
 
     def __init__(self, path: Path, setting: Setting, parameters: dict[str, object]) -> None:
         self.path, self.setting, self.parameters = path, setting, parameters
+        self.about = nbformat.read(path, as_version=4).metadata.get("gfe", {})
+        self.stand_ins: list[str] = []
         self.build = home() / "build" / setting.profile.name
         self.stamp = self.build / "stamps" / f"{path.stem}.json"
+
+    @property
+    def datasets(self) -> list[str]:
+        """The data sets that it needs, as its metadata say; MNIST, if they do not."""
+        return list(self.about.get("datasets", ["mnist"]))
+
+    def take(self, origins: dict[str, Source]) -> None:
+        """Tell it where its data sets come from: one place, or, where only some are stand-ins, "auto"."""
+        places = {str(origins[name].folder or "embedded") for name in self.datasets}
+        self.parameters = self.parameters | {"data": places.pop() if len(places) == 1 else "auto"}
+        self.stand_ins = [name for name in self.datasets if origins[name].stand_in]
 
     def is_current(self) -> bool:
         """Whether it was executed from just these sources and parameters, and all it made is still as it was."""
@@ -95,7 +111,10 @@ class Notebook:
         cells = [cell.source for cell in nbformat.read(self.path, as_version=4).cells]
         code = [path.read_text() for path in sorted((ROOT / "gfe_core").rglob("*")) if path.suffix in (".py", ".toml")]
         told = {name: value for name, value in self.parameters.items() if name not in ("jobs", "data")}
-        told["stand_in"] = self.parameters["data"] == "embedded"
+        told["stand_in"] = self.stand_ins
+        if self.about.get("reads_figures"):  # all numbers there are but its own, which its first cell announces
+            read = sorted(p for p in self.setting.figures.glob("[!.]*.csv") if f"`{p.stem}`" not in cells[0])
+            told["figures"] = [(path.name, _checksum(path)) for path in read]
         return hashlib.sha256(json.dumps([cells, code, told], sort_keys=True).encode()).hexdigest()
 
     def execute(self) -> str | None:

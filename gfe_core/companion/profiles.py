@@ -10,7 +10,8 @@ ROOT = Path(__file__).resolve().parents[2]
 TABLE1_IMAGES = (480, 960, 1920, 3840, 5760)
 LOG_SPACED = (160, 320, 9600, 16_000, 25_600, 40_000, 64_000, 96_000, 160_000, 256_000, 400_000, 560_000, 800_000)
 FLOW_STEP = 160  # training images between two points of Figure 3: ten iterations
-FLOW_KEPT = (160, 480, 3840)  # where Figure 1 looks: after 10, 30 and 240 iterations
+FLOW_KEPT = (160, 480, 1920)  # where Figure 1 looks: after 10, 30 and 120 iterations
+EPOCH = {"mnist": 50_000, "segmented_mnist": 25_536, "fashion_mnist": 50_000}  # the pools, in whole batches of 16
 CURVE_IMAGES = tuple(sorted(TABLE1_IMAGES + LOG_SPACED))  # where Figure 4 measures; all are whole batches of 16
 
 
@@ -31,6 +32,10 @@ class Profile:
     Of Figures 1 and 3: ``slices`` N of the fixed grids . ``flow_images`` training images on the right of Figure 3 .
     ``adjoint_slices`` and ``adjoint_images`` the same for its left . ``flow_validation_images`` for their losses .
     ``flow_seeds`` how many of the seeds they get . ``stiff_images`` how many images the stiffness is measured on.
+
+    Of Table 2 and Figures 5 to 7: ``converged_seeds`` how many of the seeds they get . ``few_images`` the "1 % of the
+    data" . ``epoch_share`` the part of an epoch that counts as one: GFE sees one of these, an AE twelve .
+    ``map_images`` how many test images a t-SNE map shows.
     """
 
     name: str
@@ -50,6 +55,10 @@ class Profile:
     flow_validation_images: int
     flow_seeds: int
     stiff_images: int
+    converged_seeds: int
+    few_images: int
+    epoch_share: float
+    map_images: int
 
 
 PROFILES = {
@@ -73,6 +82,10 @@ PROFILES = {
             flow_validation_images=20,
             flow_seeds=1,
             stiff_images=1,
+            converged_seeds=1,
+            few_images=160,
+            epoch_share=0.0064,
+            map_images=150,
         ),
         Profile(
             name="quick",
@@ -80,18 +93,22 @@ PROFILES = {
             table1_images=TABLE1_IMAGES,
             literal_amd=False,
             test_images=2000,
-            curve_ae=96_000,
+            curve_ae=64_000,
             curve_gfe=0,
             curve_ae_seeds=3,
             curve_gfe_seeds=0,
             validation_images=250,
             slices=25,
-            flow_images=3840,
+            flow_images=1920,
             adjoint_slices=100,
-            adjoint_images=640,
+            adjoint_images=320,
             flow_validation_images=50,
             flow_seeds=3,
-            stiff_images=4,
+            stiff_images=2,
+            converged_seeds=2,
+            few_images=1920,
+            epoch_share=0.0768,
+            map_images=1000,
         ),
         Profile(
             name="paper",
@@ -111,6 +128,10 @@ PROFILES = {
             flow_validation_images=100,
             flow_seeds=3,
             stiff_images=16,
+            converged_seeds=3,
+            few_images=1920,
+            epoch_share=1.0,
+            map_images=5000,
         ),
     )
 }

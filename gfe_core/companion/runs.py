@@ -26,8 +26,8 @@ from filelock import FileLock
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
+from gfe_core.companion.configs import RunConfig
 from gfe_core.companion.execute import execute
-from gfe_core.companion.experiments import RunConfig
 from gfe_core.companion.profiles import Setting, home
 from gfe_core.data import Source, load, locate
 
@@ -54,14 +54,23 @@ def runs_folder() -> Path:
     return home() / "runs"
 
 
+def _folder(config: RunConfig) -> Path:
+    return runs_folder() / f"{config.name}-{config.key}"
+
+
 def source(setting: Setting, dataset: str = "mnist") -> Source:
     """Where the setting's data set comes from; may download it. Raises ``DataError``."""
     return locate(setting.data, dataset, home() / "data")
 
 
+def finished(configs: Iterable[RunConfig]) -> list[Run]:
+    """Those of the runs of ``configs`` that are there, undamaged."""
+    return [found for config in configs if (found := _read(config, _folder(config)))]
+
+
 def run(config: RunConfig, origin: Source) -> Run:
     """The run of ``config`` on data from ``origin``: read where it is finished, executed where it is not."""
-    folder = runs_folder() / f"{config.name}-{config.key}"
+    folder = _folder(config)
     if found := _read(config, folder):
         return found
     for needed in config.dependencies():
@@ -86,9 +95,11 @@ def run_grid(configs: Iterable[RunConfig], setting: Setting, origin: Source) -> 
     A run uses one thread and its own generator, so its result does not depend on how many go side by side.
     """
     configs = list(configs)
-    needed = dict.fromkeys(dependency for config in configs for dependency in config.dependencies())
-    for stage in (needed, dict.fromkeys(configs)):
-        missing = [config for config in stage if _read(config, runs_folder() / f"{config.name}-{config.key}") is None]
+    stages = [dict.fromkeys(configs)]
+    while needed := dict.fromkeys(dependency for config in stages[0] for dependency in config.dependencies()):
+        stages.insert(0, needed)
+    for stage in stages:
+        missing = [config for config in stage if _read(config, _folder(config)) is None]
         if missing:
             jobs = min(setting.jobs, len(missing))
             made = Parallel(jobs, return_as="generator_unordered")(
@@ -121,9 +132,8 @@ def _make(config: RunConfig, origin: Source, aside: Path) -> None:
     threads, started = torch.get_num_threads(), time.perf_counter()
     torch.set_num_threads(1)
     try:
-        training = next(iter(config.dependencies()), config)
-        dataset = load(training.dataset, origin)
-        if dataset.stand_in != training.stand_in:
+        dataset = load(config.trained.dataset, origin)
+        if dataset.stand_in != config.trained.stand_in:
             raise ValueError("the configuration and the data disagree on whether this is a stand-in data set.")
         dependencies = [run(needed, origin) for needed in config.dependencies()]
         state = aside / "state.pt"

@@ -1,72 +1,62 @@
-"""Ours beside the paper's: the printed numbers, intervals over seeds, and verdicts by a stated rule."""
+"""Does it reproduce? Every claim and every printed number of the paper beside ours, from the files of one profile."""
 
 from __future__ import annotations
 
-import math
-import tomllib
-from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
-from scipy import stats
+
+from gfe_core.companion import claims
+from gfe_core.companion.intervals import Interval, interval
+from gfe_core.companion.paper import paper, paper_table
+
+NOT_MEASURED = "not measured"
+NEAR = 0.05  # a printed number is reproduced within this share of our mean
 
 
-class Interval(NamedTuple):
-    """A mean over ``count`` seeds and the half-width of its 95 % interval, NaN for a single seed."""
+def scorecard(figures: Path) -> pd.DataFrame:
+    """The claims judged by the CSV files in ``figures``, one row a claim.
 
-    mean: float
-    half: float
-    count: int
-
-    @property
-    def low(self) -> float:
-        """The lower end; the mean itself where there is no interval."""
-        return self.mean - (0.0 if math.isnan(self.half) else self.half)
-
-    @property
-    def high(self) -> float:
-        """The upper end; the mean itself where there is no interval."""
-        return self.mean + (0.0 if math.isnan(self.half) else self.half)
-
-    def __str__(self) -> str:
-        return f"{self.mean:.4f}" + ("" if math.isnan(self.half) else f" ± {self.half:.4f}")
-
-
-def interval(values: Iterable[float]) -> Interval:
-    """Mean and Student-t 95 % interval of values that are independent between seeds. Raises for no values."""
-    values = pd.Series(list(values), dtype=float)
-    if values.empty:
-        raise ValueError("an interval needs at least one value.")
-    half = float("nan")
-    if len(values) > 1:
-        half = float(stats.t.ppf(0.975, len(values) - 1) * values.sem())
-    return Interval(float(values.mean()), half, len(values))
-
-
-def over_seeds(frame: pd.DataFrame, by: list[str], y: str, x: str) -> pd.DataFrame:
-    """One row for each group of the columns ``by``: the mean of ``x``, and of ``y`` the mean and interval over rows.
-
-    Columns: those of ``by``, then x, mean, low, high, seeds. Rows without a ``y`` do not count.
+    Columns: claim, section, text, verdict, measured, meaning, rule. A claim whose files are not there is "not
+    measured"; its ``meaning`` names the file.
     """
     rows = []
-    for key, group in frame.dropna(subset=y).groupby(by, sort=False):
-        loss = interval(group[y])
-        values = {"x": group[x].mean(), "mean": loss.mean, "low": loss.low, "high": loss.high, "seeds": loss.count}
-        rows.append(dict(zip(by, key, strict=True)) | values)
-    return pd.DataFrame(rows).sort_values(by)
+    for claim in paper()["claim"]:
+        judge = getattr(claims, claim["name"])
+        try:
+            finding = judge(lambda name: pd.read_csv(figures / f"{name}.csv"))
+        except FileNotFoundError as error:
+            finding = claims.Finding(NOT_MEASURED, "", f"{Path(error.filename).name} is not there yet.")
+        rows.append((claim["name"], claim["section"], claim["text"], *finding, " ".join(judge.__doc__.split())))
+    return pd.DataFrame(rows, columns=["claim", "section", "text", "verdict", "measured", "meaning", "rule"])
 
 
-def paper_table(name: str) -> pd.DataFrame:
-    """A table of the paper from ``paper.toml``, one row a row, its key (images or dataset) as the index."""
-    with (Path(__file__).parent / "paper.toml").open("rb") as file:
-        columns = tomllib.load(file)[name]
-    frame = pd.DataFrame({key: value for key, value in columns.items() if isinstance(value, list)})
-    return frame.set_index(frame.columns[0])
+def numbers(figures: Path) -> pd.DataFrame:
+    """Tables 1 and 2, one row a printed number: table, row, method, printed, mean, low, high, seeds, verdict.
+
+    ``method`` is ours: the paper's GFE-amd is compared with literal AMD and with uncapped AMD, where either was run. A
+    number is reproduced if it lies within our 95 % interval or 5 % of our mean; partly, if our loss is lower than that;
+    not, if it is higher.
+    """
+    rows = []
+    for table in ("table1", "table2"):
+        path = figures / f"{table}.csv"
+        if not path.exists():
+            continue
+        theirs, ours = paper_table(table), pd.read_csv(path)
+        for (row, method), group in ours.groupby([theirs.index.name, "method"], sort=False):
+            column = "gfe_amd" if method.startswith("gfe_amd") else method
+            if column in theirs:
+                found = interval(group.test_loss)
+                number = theirs.loc[row, column]
+                ends = (found.mean, found.low, found.high, found.count)
+                rows.append((table, row, method, number, *ends, agreement(found, number)))
+    columns = ["table", "row", "method", "printed", "mean", "low", "high", "seeds", "verdict"]
+    return pd.DataFrame(rows, columns=columns)
 
 
-def below(ours: Interval, other: Interval) -> str:
-    """Whether ``ours`` lies below ``other``: "yes" if the intervals are apart, "unclear" if they overlap, else "no"."""
-    if ours.high < other.low:
-        return "yes"
-    return "no" if ours.low > other.high else "unclear"
+def agreement(ours: Interval, printed: float) -> str:
+    """The verdict on a printed loss."""
+    if ours.low <= printed <= ours.high or abs(ours.mean / printed - 1) <= NEAR:
+        return claims.YES
+    return claims.PARTLY if ours.mean < printed else claims.NO

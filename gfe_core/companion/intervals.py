@@ -1,0 +1,66 @@
+"""Means and 95 % intervals over seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import pandas as pd
+from scipy import stats
+
+
+class Interval(NamedTuple):
+    """A mean over ``count`` seeds and the half-width of its 95 % interval, NaN for a single seed."""
+
+    mean: float
+    half: float
+    count: int
+
+    @property
+    def low(self) -> float:
+        """The lower end; the mean itself where there is no interval."""
+        return self.mean - (0.0 if math.isnan(self.half) else self.half)
+
+    @property
+    def high(self) -> float:
+        """The upper end; the mean itself where there is no interval."""
+        return self.mean + (0.0 if math.isnan(self.half) else self.half)
+
+    def __str__(self) -> str:
+        return format(self, ".4f")
+
+    def __format__(self, spec: str) -> str:
+        spec = spec or ".4f"
+        return format(self.mean, spec) + ("" if math.isnan(self.half) else f" ± {self.half:{spec}}")
+
+
+def interval(values: Iterable[float]) -> Interval:
+    """Mean and Student-t 95 % interval of values that are independent between seeds. Raises for no values."""
+    values = pd.Series(list(values), dtype=float)
+    if values.empty:
+        raise ValueError("an interval needs at least one value.")
+    half = float("nan")
+    if len(values) > 1:
+        half = float(stats.t.ppf(0.975, len(values) - 1) * values.sem())
+    return Interval(float(values.mean()), half, len(values))
+
+
+def over_seeds(frame: pd.DataFrame, by: list[str], y: str, x: str) -> pd.DataFrame:
+    """One row for each group of the columns ``by``: the mean of ``x``, and of ``y`` the mean and interval over rows.
+
+    Columns: those of ``by``, then x, mean, low, high, seeds. Rows without a ``y`` do not count.
+    """
+    rows = []
+    for key, group in frame.dropna(subset=y).groupby(by, sort=False):
+        loss = interval(group[y])
+        values = {"x": group[x].mean(), "mean": loss.mean, "low": loss.low, "high": loss.high, "seeds": loss.count}
+        rows.append(dict(zip(by, key, strict=True)) | values)
+    return pd.DataFrame(rows).sort_values(by)
+
+
+def below(ours: Interval, other: Interval) -> str:
+    """Whether ``ours`` lies below ``other``: "yes" if the intervals are apart, "unclear" if they overlap, else "no"."""
+    if ours.high < other.low:
+        return "yes"
+    return "no" if ours.low > other.high else "unclear"

@@ -1,0 +1,65 @@
+"""What of the paper profile is committed: its figures and tables, its executed notebooks, README's scorecard."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+
+from gfe_core.companion.figures import markdown
+from gfe_core.companion.profiles import ROOT, Setting
+
+BLOCK = re.compile(r"(<!-- scorecard -->\n).*?(<!-- /scorecard -->)", re.DOTALL)
+
+
+def publish(executed: Iterable[Path], setting: Setting) -> None:
+    """Put ``executed`` notebooks into notebooks/, the profile's figures into figures/<profile>/, a summary into README.
+
+    A notebook is published as it would look if it had been run by hand: its own parameters cell, without the injected
+    one, execution counts 1, 2, ..., no timings. Its cells must be those of notebooks/, else ``ValueError``.
+    """
+    for path in executed:
+        target = ROOT / "notebooks" / path.name
+        notebook = published(nbformat.read(path, as_version=4))
+        if [c.source for c in notebook.cells] != [c.source for c in nbformat.read(target, as_version=4).cells]:
+            raise ValueError(f"{path.name} has changed since it was executed; run it again.")
+        nbformat.write(notebook, target)
+    folder = ROOT / "figures" / setting.profile.name
+    if folder.resolve() != setting.figures.resolve():
+        shutil.copytree(setting.figures, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*"))
+    if (folder / "scorecard.csv").exists():
+        readme = ROOT / "README.md"
+        readme.write_text(with_scorecard(readme.read_text(encoding="utf-8"), folder), encoding="utf-8")
+
+
+def published(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """An executed notebook without what papermill put into it."""
+    tags = [cell.metadata.get("tags", []) for cell in notebook.cells]
+    notebook.cells = [cell for cell, has in zip(notebook.cells, tags, strict=True) if "injected-parameters" not in has]
+    notebook.metadata.pop("papermill", None)
+    count = 0
+    for cell in notebook.cells:
+        cell.metadata = {key: value for key, value in cell.metadata.items() if key == "tags" and value}
+        if cell.cell_type == "code":
+            count += 1
+            cell.execution_count = count
+            for output in cell.outputs:
+                if "execution_count" in output:
+                    output.execution_count = count
+    return notebook
+
+
+def with_scorecard(readme: str, folder: Path) -> str:
+    """README with the published scorecard between its two marks."""
+    judged = pd.read_csv(folder / "scorecard.csv", keep_default_na=False)
+    shown = pd.DataFrame({
+        "the paper claims": "\u201c" + judged.text + "\u201d",
+        "section": judged.section,
+        "verdict": judged.verdict,
+        "measured": judged.measured,
+    })  # fmt: skip
+    return BLOCK.sub(lambda found: found[1] + markdown(shown) + "\n" + found[2], readme)

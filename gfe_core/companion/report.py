@@ -1,0 +1,175 @@
+"""The report: a page for each executed notebook and an index, as HTML that needs no network (nbconvert, MathML)."""
+
+from __future__ import annotations
+
+import html
+import os
+import shutil
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+from latex2mathml.converter import convert
+from nbconvert import HTMLExporter
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+
+from gfe_core.companion.experiments import everything
+from gfe_core.companion.figures import markdown
+from gfe_core.companion.profiles import Setting, home
+from gfe_core.companion.runs import finished
+
+MARKS = {"reproduced": "✓", "partly": "◐", "not reproduced": "✗", "not measured": "–"}
+
+
+def build(setting: Setting) -> Path | None:
+    """Write build/<profile>/report/ from the executed notebooks that are there; returns its index.html, or None.
+
+    The folder is written aside and put in place when whole; nothing is done where it is newer than all it is made of.
+    """
+    source = home() / "build" / setting.profile.name
+    notebooks = {
+        path.stem: nbformat.read(path, as_version=4)
+        for path in sorted(source.glob("[0-9][0-9]_*.ipynb"))
+        if ".failed" not in path.name
+    }
+    if not notebooks:
+        return None
+    report, aside = source / "report", source / ".report"
+    sources = [
+        *source.glob("[0-9][0-9]_*.ipynb"),
+        *setting.figures.glob("[!.]*"),
+        *Path(__file__).parent.glob("report.*"),
+    ]
+    if (report / "index.html").exists() and (report / "index.html").stat().st_mtime > max(
+        map(os.path.getmtime, sources)
+    ):
+        return report / "index.html"
+    shutil.rmtree(aside, ignore_errors=True)
+    (aside / "figures").mkdir(parents=True)
+    titles = {stem: notebook.cells[0].source.splitlines()[0].lstrip("# ") for stem, notebook in notebooks.items()}
+    for stem, notebook in notebooks.items():
+        (aside / f"{stem}.html").write_text(_page(titles[stem], _body(notebook), titles, stem), encoding="utf-8")
+    parts = [_introduction(setting), _scorecard(setting), _gallery(setting, notebooks, titles, aside / "figures")]
+    body = "\n".join([*parts, _provenance(setting, notebooks)])
+    (aside / "index.html").write_text(_page("Gradient flow encoding", body, titles, None), encoding="utf-8")
+    shutil.rmtree(report, ignore_errors=True)
+    aside.rename(report)
+    return report / "index.html"
+
+
+class _WithMath(IPythonRenderer):
+    """Markdown to HTML with formulas as MathML, which browsers draw themselves."""
+
+    def block_math(self, body: str) -> str:
+        return f'<div class="math">{convert(body.strip(), display="block")}</div>'
+
+    def inline_math(self, body: str) -> str:
+        return convert(body.strip())
+
+
+def to_html(source: str) -> str:
+    """Markdown with LaTeX formulas as HTML with MathML."""
+    renderer = _WithMath(escape=False, exclude_anchor_links=True)
+    return MarkdownWithMath(renderer).render(source)
+
+
+def _body(notebook: nbformat.NotebookNode) -> str:
+    exporter = HTMLExporter(template_name="basic")
+    exporter.register_filter("markdown2html", to_html)
+    body, _ = exporter.from_notebook_node(notebook)
+    return body.replace('.ipynb"', '.html"')  # links between notebooks become links between pages
+
+
+def _page(title: str, body: str, titles: dict[str, str], current: str | None) -> str:
+    """A whole HTML page with navigation at its head and foot."""
+    links = [("index.html", "Index", current is None)]
+    links += [(f"{stem}.html", stem[:2], stem == current) for stem in titles]
+    navigation = " ".join(
+        f'<a href="{to}" title="{html.escape(titles.get(to[:-5], text))}"{" aria-current=page" * here}>{text}</a>'
+        for to, text, here in links
+    )
+    order = [None, *titles]
+    place = order.index(current)
+    onward = order[place + 1] if place + 1 < len(order) else None
+    foot = f'<a href="{onward}.html">Next: {html.escape(titles[onward])}</a>' if onward else ""
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{html.escape(title)}</title>\n<style>\n{_style()}\n</style>\n</head>\n<body>\n"
+        f"<nav>{navigation}</nav>\n<main>\n{body}\n</main>\n<footer>{foot}</footer>\n</body>\n</html>\n"
+    )
+
+
+def _style() -> str:
+    colors = HTMLExporter(template_name="basic")
+    _, resources = colors.from_notebook_node(nbformat.v4.new_notebook())
+    highlighting = "\n".join(resources["inlining"]["css"])
+    return highlighting + (Path(__file__).parent / "report.css").read_text(encoding="utf-8")
+
+
+def _introduction(setting: Setting) -> str:
+    return to_html(
+        "# Gradient flow encoding: the report\n\n"
+        "Flouris, Volokitin, Bredell, Konukoglu: *Gradient flow encoding with distance optimization adaptive step "
+        "size*, [arXiv 2105.05031](https://arxiv.org/abs/2105.05031), rebuilt by its companion. "
+        f"Profile **{setting.profile.name}**."
+    )
+
+
+def _scorecard(setting: Setting) -> str:
+    path = setting.figures / "scorecard.csv"
+    if not path.exists():
+        return to_html("## Scorecard\n\nNotebook 09 has not run in this profile.")
+    judged = pd.read_csv(path, keep_default_na=False)
+    shown = pd.DataFrame({
+        "the paper claims": "\u201c" + judged.text + "\u201d (Sec. " + judged.section + ")",
+        "verdict": judged.verdict.map(MARKS) + " " + judged.verdict,
+        "measured": judged.measured,
+    })  # fmt: skip
+    counts = judged.verdict.value_counts()
+    tally = ", ".join(f"{count} {word}" for word, count in counts.items())
+    return to_html(f"## Scorecard\n\nOf {len(judged)} claims: {tally}. The rules are on page 09.\n\n") + _wide(shown)
+
+
+def _wide(frame: pd.DataFrame) -> str:
+    return f'<div class="wide">{to_html(markdown(frame))}</div>'
+
+
+def _gallery(setting: Setting, notebooks: dict, titles: dict[str, str], folder: Path) -> str:
+    """Every figure that the notebooks show, with its words for those who cannot see it, linked to its page."""
+    tiles = []
+    for stem, notebook in notebooks.items():
+        outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+        for output in outputs:
+            made = output.get("metadata", {}).get("made", {})
+            picture = setting.figures / f"{made.get('name')}.png"
+            if "image/png" in output.get("data", {}) and picture.exists():
+                shutil.copy(picture, folder)
+                alt = html.escape(output.metadata.get("image/png", {}).get("alt", ""))
+                tiles.append(
+                    f'<figure><a href="{stem}.html"><img src="figures/{picture.name}" alt="{alt}" loading="lazy"></a>'
+                    f"<figcaption><b>{picture.stem}</b> · {stem[:2]}: {html.escape(titles[stem])}</figcaption></figure>"
+                )
+    return "<h2>Gallery</h2>\n" + '<div class="gallery">\n' + "\n".join(tiles) + "\n</div>"
+
+
+def _provenance(setting: Setting, notebooks: dict) -> str:
+    """What was computed, where, when and for how long: from the executed notebooks, and from the profile's runs."""
+    pages = pd.DataFrame(
+        [(stem, f"{took.get('duration') or 0:,.0f} s", str(took.get("end_time", ""))[:16].replace("T", " "))
+         for stem, took in ((stem, notebook.metadata.get("papermill", {})) for stem, notebook in notebooks.items())],
+        columns=["notebook", "took", "finished (UTC)"],
+    )  # fmt: skip
+    runs = finished(config for stand_in in (False, True) for config in everything(setting, stand_in))
+    said = [run.provenance for run in runs]
+    versions = {f"{name} {number}" for run in said for name, number in run["versions"].items()}
+    sums = {f"`{file}` {md5}" for run in said for file, md5 in run["data"]["md5"].items()}
+    lines = [
+        f"- profile {setting.profile.name}, seeds {', '.join(map(str, setting.seeds))}",
+        f"- data: {', '.join(sorted({run['data']['title'] for run in said})) or 'none'}",
+        f"- {len(said)} runs, {sum(run['duration_s'] for run in said) / 3600:.1f} hours of one thread in all",
+        f"- hardware: {'; '.join(sorted({run['hardware'] for run in said})) or 'none'}",
+        f"- versions: {', '.join(sorted(versions))}",
+        *(f"- MD5 {line}" for line in sorted(sums)),
+    ]
+    return to_html("## Provenance\n\n" + "\n".join(lines)) + _wide(pages)

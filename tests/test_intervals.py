@@ -1,0 +1,64 @@
+"""Intervals over seeds, against SciPy and by hand; the paper's numbers as the paper prints them."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from gfe_core.companion.intervals import Interval, below, interval, over_seeds
+from gfe_core.companion.paper import paper_table
+
+
+def test_an_interval_is_student_t_over_the_seeds():
+    values = [0.21, 0.19, 0.23, 0.2]
+    ours = interval(values)
+    low, high = stats.t.interval(0.95, 3, loc=np.mean(values), scale=stats.sem(values))
+    assert ours.mean == pytest.approx(np.mean(values))
+    assert (ours.low, ours.high) == (pytest.approx(low), pytest.approx(high))
+
+
+def test_one_seed_has_a_mean_and_no_interval():
+    ours = interval([0.2])
+    assert math.isnan(ours.half)
+    assert ours.low == ours.high == 0.2
+    assert str(ours) == "0.2000"
+    with pytest.raises(ValueError, match="at least one"):
+        interval([])
+
+
+def test_an_interval_covers_the_mean_as_often_as_it_says():
+    draws = np.random.default_rng(0).normal(1.0, 0.1, (2000, 3))
+    covered = np.mean([(i := interval(row)).low < 1.0 < i.high for row in draws])
+    assert 0.93 < covered < 0.97
+
+
+def test_below_needs_intervals_that_are_apart():
+    assert below(Interval(0.1, 0.01, 3), Interval(0.2, 0.01, 3)) == "yes"
+    assert below(Interval(0.1, 0.06, 3), Interval(0.2, 0.06, 3)) == "unclear"
+    assert below(Interval(0.3, 0.01, 3), Interval(0.2, 0.01, 3)) == "no"
+    assert below(Interval(0.1, math.nan, 1), Interval(0.2, math.nan, 1)) == "yes"
+
+
+def test_the_papers_tables_are_whole():
+    table1 = paper_table("table1")
+    assert list(table1.index) == [480, 960, 1920, 3840, 5760]
+    assert table1.loc[1920].to_dict() == {"ae": 0.2488, "gfe_amd": 0.1558, "ae_then_amd": 0.2323}
+    table2 = paper_table("table2")
+    assert table2.loc["fashion_mnist"].to_dict() == {"ae": 0.2752, "gfe_amd": 0.2764}
+
+
+def test_curves_over_seeds_have_a_mean_and_an_interval_at_each_point():
+    frame = pd.DataFrame({
+        "method": ["a", "a", "a", "b"], "images": [10, 10, 20, 10], "seconds": [1.0, 3.0, 5.0, 7.0],
+        "loss": [0.2, 0.4, 0.1, 0.5],
+    })  # fmt: skip
+    frame.loc[4] = ["b", 20, 9.0, float("nan")]  # not measured: no point of the curve
+    curve = over_seeds(frame, ["method", "images"], "loss", "seconds")
+    assert list(zip(curve.method, curve.images, curve.seeds, strict=True)) == [("a", 10, 2), ("a", 20, 1), ("b", 10, 1)]
+    first = curve.iloc[0]
+    assert (first.x, first["mean"]) == (2.0, pytest.approx(0.3))
+    assert (first.low, first.high) == pytest.approx(
+        interval([0.2, 0.4])[0] + np.array([-1, 1]) * interval([0.2, 0.4])[1]
+    )

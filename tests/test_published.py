@@ -1,0 +1,79 @@
+"""What is committed is what was computed: notebooks with the paper profile's outputs, and the files that they show."""
+
+import base64
+import hashlib
+import re
+
+import nbformat
+import pandas as pd
+import pytest
+
+from gfe_core.companion.intervals import interval
+from gfe_core.companion.profiles import ROOT
+from gfe_core.companion.publish import BLOCK, with_scorecard
+
+FIGURES = ROOT / "figures" / "paper"
+NOTEBOOKS = {path.stem: nbformat.read(path, as_version=4) for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))}
+PUBLISHED = [stem for stem, notebook in NOTEBOOKS.items() if any(cell.get("outputs") for cell in notebook.cells)]
+
+
+def outputs(stem):
+    return [output for cell in NOTEBOOKS[stem].cells for output in cell.get("outputs", [])]
+
+
+def made(stem):
+    """The outputs that stand for files, and their file's name."""
+    return [(o.metadata["made"]["name"], o) for o in outputs(stem) if "made" in o.get("metadata", {})]
+
+
+@pytest.mark.parametrize("stem", PUBLISHED)
+def test_a_committed_notebook_ran_from_top_to_bottom_without_error(stem):
+    code = [cell for cell in NOTEBOOKS[stem].cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    assert not [output for output in outputs(stem) if output.output_type == "error" or output.get("name") == "stderr"]
+    text = "".join(str(output) for output in outputs(stem))
+    assert "Profile **paper**" in text
+    assert "stand-in" not in text
+    assert "papermill" not in NOTEBOOKS[stem].metadata
+
+
+@pytest.mark.parametrize("stem", PUBLISHED)
+def test_it_shows_the_files_of_the_paper_profile_and_the_numbers_behind_them(stem):
+    announced = re.search(r"Writes.*", NOTEBOOKS[stem].cells[0].source)[0]
+    assert {name for name, _ in made(stem)} == set(re.findall(r"`(\w+)`", announced))
+    for name, output in made(stem):
+        numbers = FIGURES / f"{name}.csv"
+        checksum = hashlib.sha256(numbers.read_bytes()).hexdigest() if numbers.exists() else None
+        assert output.metadata["made"]["csv_sha256"] == checksum, f"{name}.csv is not what the notebook shows"
+        if "image/png" in output.data:
+            picture = (FIGURES / f"{name}.png").read_bytes()
+            assert base64.b64decode(output.data["image/png"]) == picture
+            assert len(picture) < 300_000
+            assert (FIGURES / f"{name}.pdf").exists()
+        else:
+            assert output.data["text/markdown"] == (FIGURES / f"{name}.md").read_text()
+
+
+@pytest.mark.parametrize(("table", "rows"), [("table1", "images"), ("table2", "dataset")])
+def test_the_shown_means_are_those_of_the_numbers(table, rows):
+    if not (FIGURES / f"{table}.csv").exists():
+        pytest.skip(f"{table} is not published yet")
+    text = (FIGURES / f"{table}.md").read_text()
+    for _, group in pd.read_csv(FIGURES / f"{table}.csv").groupby([rows, "method"]):
+        assert str(interval(group.test_loss)) in text
+
+
+def test_nothing_lies_in_the_published_figures_that_no_notebook_shows():
+    if len(PUBLISHED) < len(NOTEBOOKS):
+        pytest.skip("not every notebook is published yet")
+    shown = {name for stem in NOTEBOOKS for name, _ in made(stem)}
+    assert {path.stem for path in FIGURES.iterdir()} == shown
+
+
+def test_the_readme_carries_the_published_scorecard():
+    readme = (ROOT / "README.md").read_text()
+    assert BLOCK.search(readme)
+    if (FIGURES / "scorecard.csv").exists():
+        assert readme == with_scorecard(readme, FIGURES)
+    for picture in re.findall(r"!\[[^]]*\]\(([^)]+)\)", readme):
+        assert (ROOT / picture).exists()
