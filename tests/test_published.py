@@ -10,7 +10,7 @@ import pytest
 
 from gfe_core.companion.intervals import interval
 from gfe_core.companion.profiles import ROOT
-from gfe_core.companion.publish import BLOCK, with_scorecard
+from gfe_core.companion.publish import BLOCK, with_results
 
 FIGURES = ROOT / "figures" / "paper"
 NOTEBOOKS = {path.stem: nbformat.read(path, as_version=4) for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))}
@@ -70,10 +70,9 @@ def test_nothing_lies_in_the_published_figures_that_no_notebook_shows():
     assert {path.stem for path in FIGURES.iterdir()} == shown
 
 
-def test_the_readme_carries_the_published_scorecard():
+def test_the_readme_carries_the_published_tables_and_pictures():
     readme = (ROOT / "README.md").read_text()
-    assert BLOCK.search(readme)
-    if (FIGURES / "scorecard.csv").exists():
-        assert readme == with_scorecard(readme, FIGURES)
+    assert {"scorecard", "table1", "table2"} <= {block[2] for block in BLOCK.finditer(readme)}
+    assert readme == with_results(readme, FIGURES)
     for picture in re.findall(r"!\[[^]]*\]\(([^)]+)\)", readme):
         assert (ROOT / picture).exists()

@@ -90,11 +90,17 @@ def test_publishing_refuses_what_is_not_of_the_present_notebook(setting, tmp_pat
     source = publish.published(executed("01_one", build))
     nbformat.write(source, tmp_path / "root" / "notebooks" / "01_one.ipynb")
     (setting.figures / "scorecard.csv").write_text("claim,section,text,verdict,measured\na,5,b,partly,1 ± 2\n")
-    (tmp_path / "root" / "README.md").write_text("# Title\n<!-- scorecard -->\nold\n<!-- /scorecard -->\nend\n")
+    (setting.figures / "scorecard.md").write_text("the long form")
+    (setting.figures / "table1.md").write_text("| table |\n")
+    blocks = [f"<!-- {name} -->\nold {name}\n<!-- /{name} -->\n" for name in ("scorecard", "table1", "table2")]
+    (tmp_path / "root" / "README.md").write_text("# Title\n" + "".join(blocks) + "end\n")
     publish.publish([build / "01_one.ipynb"], setting)
     assert (tmp_path / "root" / "figures" / "smoke" / "fig9.png").exists()
     text = (tmp_path / "root" / "README.md").read_text()
-    assert "| “b” | 5 | partly | 1 ± 2 |" in text and "old" not in text and text.endswith("end\n")
+    assert "| b | 5 | partly | 1 ± 2 |" in text
+    assert "<!-- table1 -->\n| table |\n<!-- /table1 -->" in text
+    assert re.findall(r"old \w+", text) == ["old table2"], "what is not there yet stays"
+    assert text.startswith("# Title\n") and text.endswith("end\n")
     source.cells[2].source = "1 + 2"
     nbformat.write(source, tmp_path / "root" / "notebooks" / "01_one.ipynb")
     with pytest.raises(ValueError, match="01_one.ipynb has changed"):

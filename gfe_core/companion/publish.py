@@ -1,4 +1,4 @@
-"""What of the paper profile is committed: its figures and tables, its executed notebooks, README's scorecard."""
+"""What of the paper profile is committed: its figures and tables, its executed notebooks, the tables in README."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import pandas as pd
 from gfe_core.companion.figures import markdown
 from gfe_core.companion.profiles import ROOT, Setting
 
-BLOCK = re.compile(r"(<!-- scorecard -->\n).*?(<!-- /scorecard -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- /\2 -->)", re.DOTALL)
 
 
 def publish(executed: Iterable[Path], setting: Setting) -> None:
-    """Put ``executed`` notebooks into notebooks/, the profile's figures into figures/<profile>/, a summary into README.
+    """Put ``executed`` notebooks, the profile's figures, and its tables in README, where they are committed.
 
     A notebook is published as it would look if it had been run by hand: its own parameters cell, without the injected
     one, execution counts 1, 2, ..., no timings. Its cells must be those of notebooks/, else ``ValueError``.
@@ -31,9 +31,8 @@ def publish(executed: Iterable[Path], setting: Setting) -> None:
     folder = ROOT / "figures" / setting.profile.name
     if folder.resolve() != setting.figures.resolve():
         shutil.copytree(setting.figures, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*"))
-    if (folder / "scorecard.csv").exists():
-        readme = ROOT / "README.md"
-        readme.write_text(with_scorecard(readme.read_text(encoding="utf-8"), folder), encoding="utf-8")
+    readme = ROOT / "README.md"
+    readme.write_text(with_results(readme.read_text(encoding="utf-8"), folder), encoding="utf-8")
 
 
 def published(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
@@ -53,13 +52,17 @@ def published(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     return notebook
 
 
-def with_scorecard(readme: str, folder: Path) -> str:
-    """README with the published scorecard between its two marks."""
-    judged = pd.read_csv(folder / "scorecard.csv", keep_default_na=False)
-    shown = pd.DataFrame({
-        "the paper claims": "\u201c" + judged.text + "\u201d",
-        "section": judged.section,
-        "verdict": judged.verdict,
-        "measured": judged.measured,
-    })  # fmt: skip
-    return BLOCK.sub(lambda found: found[1] + markdown(shown) + "\n" + found[2], readme)
+def with_results(readme: str, folder: Path) -> str:
+    """README with the published tables between their marks, such as <!-- table1 --> and <!-- /table1 -->."""
+
+    def fill(block: re.Match) -> str:
+        table = folder / f"{block[2]}.md"
+        if not table.exists():
+            return block[0]
+        if block[2] != "scorecard":
+            return block[1] + table.read_text(encoding="utf-8") + block[3]
+        judged = pd.read_csv(table.with_suffix(".csv"), keep_default_na=False)
+        shown = judged[["text", "section", "verdict", "measured"]].rename(columns={"text": "the paper claims"})
+        return block[1] + markdown(shown) + "\n" + block[3]
+
+    return BLOCK.sub(fill, readme)
