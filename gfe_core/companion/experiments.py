@@ -135,7 +135,10 @@ def _converged(setting: Setting, stand_in: bool, dataset: str, solver: Solver | 
     if dataset == "mnist" and solver is not None and {profile.few_images, epoch} <= set(profile.table1_images):
         return _train(setting, stand_in, solver, seed, profile.table1_images), epoch  # Table 1's passes there
     end = epoch * (12 if solver is None else 1)
-    points = tuple(sorted({profile.few_images, end}))
+    points = {profile.few_images, end}
+    if dataset == "mnist" and solver is None:
+        points |= {images for images in CURVE_IMAGES if images < end}  # for its test loss on the way
+    points = tuple(sorted(points))
     training = Train(dataset, stand_in, seed, solver, points, points, profile.validation_images, device=setting.device)
     return training, end
 
