@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from gfe_core.encoding import Encoding, EulerSteps, GradientFlow, Path
+from gfe_core.encoding import Encoding, EulerSteps, GradientFlow, Path, SeparateSteps
 from gfe_core.objective import Objective
 
 TOO_COARSE = 0.5  # a predicted and a corrected lambda further apart than this share of its largest size are both wrong
@@ -79,6 +79,11 @@ def integral(objective: Objective, encoding: Encoding, at_end: Tensor) -> Iterat
     path = encoding.path
     if path is None:
         raise ValueError("the adjoint needs the path of the encoding: call encode(objective, record=True).")
+    if isinstance(path.flow, SeparateSteps):
+        raise ValueError(
+            "this encoding follows no flow that an adjoint could follow back; train with ApproximateGradient (Eq. 6), "
+            "or encode by AMD, FixedGrid or Nesterov."
+        )
     if isinstance(path.flow, EulerSteps):
         return _along_steps(objective, path, at_end)
     if isinstance(path.flow, GradientFlow):

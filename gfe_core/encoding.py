@@ -42,6 +42,11 @@ class NesterovFlow:
 
 
 @dataclass(frozen=True)
+class SeparateSteps:
+    """The path's points are what a minimiser went through; it follows no flow, and t counts its steps."""
+
+
+@dataclass(frozen=True)
 class Path:
     """The trajectory of every image, one row a step; a finished image repeats its last state.
 
@@ -52,7 +57,7 @@ class Path:
     t: Tensor
     z: Tensor
     loss: Tensor
-    flow: EulerSteps | GradientFlow | NesterovFlow = EulerSteps()
+    flow: EulerSteps | GradientFlow | NesterovFlow | SeparateSteps = EulerSteps()
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,7 @@ class PathRecorder:
         self.step.append(step)
         self.states.append((t, z, loss))
 
-    def path(self) -> Path:
+    def path(self, flow: EulerSteps | SeparateSteps = EulerSteps()) -> Path:
         """The recorded steps as one row a step, later rows repeating the last state of a finished image."""
         index, step = torch.cat(self.index), torch.cat(self.step)
         rows = int(step.max()) + 1 if len(step) else 1
@@ -106,4 +111,4 @@ class PathRecorder:
         place[step, index] = torch.arange(len(step), device=step.device)
         shown = place[row, torch.arange(self.images, device=step.device)]
         t, z, loss = (torch.cat(column)[shown] for column in zip(*self.states, strict=True))
-        return Path(t, z, loss)
+        return Path(t, z, loss, flow)

@@ -6,6 +6,7 @@ passes, and never assumed.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -135,6 +136,29 @@ class Objective:
                 gradient, (z, *self.decoder.parameters()), vector, materialize_grads=True
             )
         return in_z, tuple(in_theta)
+
+    def gauss_newton(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """l(y, D(z)), its gradient, and its Gauss-Newton matrix J^T W J in z: (B, d) -> (B,), (B, d), (B, d, d).
+
+        J (P, d) is the decoder's Jacobian, by forward mode; W the diagonal of the loss's second derivative in the
+        logits, for a loss that is a sum over pixels. Costs 1 + d forward passes.
+        """
+        dim = z.shape[1]
+        self.passes.forward += (1 + dim) * len(z)
+        z = z.detach()
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of what torch itself calls at its first forward mode
+            along = torch.eye(dim, dtype=z.dtype, device=z.device)[:, None, :].expand(dim, len(z), dim)
+            forward = torch.func.vmap(lambda v: torch.func.jvp(self.decoder, (z,), (v,)), out_dims=(None, 0))
+            logits, jacobian = forward(along)  # (B, P), (d, B, P)
+        with torch.enable_grad():
+            logits = logits.detach().requires_grad_()
+            loss = self.loss(logits, self.images)
+            (slope,) = torch.autograd.grad(loss.sum(), logits, create_graph=True)
+            (weight,) = torch.autograd.grad(slope.sum(), logits)
+        jacobian, slope = jacobian.permute(1, 2, 0), slope.detach()  # (B, P, d)
+        gradient = torch.einsum("bp,bpd->bd", slope, jacobian)
+        return loss.detach(), gradient, jacobian.mT @ (weight.clamp_min(0)[:, :, None] * jacobian)
 
     def select(self, index: Tensor) -> Objective:
         """The same objective for the images at ``index`` (indices or a mask); it counts into the same passes."""

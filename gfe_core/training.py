@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -40,6 +41,21 @@ class Recipe:
     alpha: float = 0.9
     epsilon: float = 1e-6
 
+    def rate(self, images: int) -> float:
+        """The learning rate after ``images`` training images: constant, as in the paper."""
+        return self.learning_rate
+
+
+@dataclass(frozen=True)
+class CosineRecipe(Recipe):
+    """The same with a learning rate that falls to zero over ``until`` training images, by half a cosine wave."""
+
+    until: int = 100_000
+
+    def rate(self, images: int) -> float:
+        """The learning rate after ``images`` training images."""
+        return self.learning_rate * (1 + math.cos(math.pi * min(1.0, images / self.until))) / 2
+
 
 def encoding_step(decoder: nn.Module, solver: Solver, gradient: Gradient, loss: Loss = bce) -> Step:
     """One iteration of Algorithm 1: z* of every image by ``solver``, then d_theta of the summed loss by ``gradient``.
@@ -48,11 +64,15 @@ def encoding_step(decoder: nn.Module, solver: Solver, gradient: Gradient, loss: 
     """
     parameters = tuple(decoder.parameters())
 
+    learn = getattr(solver, "learn", None)  # of a solver that starts where earlier batches point to
+
     def step(images: Tensor) -> Tensor:
         objective = Objective(decoder, images, loss)
         encoding = solver.encode(objective, record=gradient.needs_path)  # z*, Eq. (2) or (5)
         for parameter, slope in zip(parameters, gradient(objective, encoding), strict=True):
             parameter.grad = slope
+        if learn is not None:
+            learn(objective, encoding)
         return encoding.loss
 
     return step
@@ -105,6 +125,7 @@ class Training:
             for _ in range(iterations):
                 drawn = torch.randint(len(self.pool), (size,), generator=self.generator)
                 total += self.step(self.pool[drawn.to(self.pool.device)]).sum()
+                self.optimizer.param_groups[0]["lr"] = self.recipe.rate(self.images)
                 self.optimizer.step()
                 self.images += size
                 progress(size)

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
+from gfe_core.accelerated import QuasiNewtonAMD
 from gfe_core.amd import AMD
 from gfe_core.companion import execute, experiments, runs
 from gfe_core.companion.configs import Evaluate, Stiffness, Train, TrainByAdjoint
@@ -19,6 +20,7 @@ from gfe_core.companion.profiles import PROFILES, ROOT, Setting
 from gfe_core.data import Source
 from gfe_core.fixed_grid import FixedGrid
 from gfe_core.training import Recipe
+from gfe_core.warm import WarmStart
 
 EMBEDDED = Source(None)
 QUICK_AMD = AMD(tau=300.0, s_max=1000.0, grow_accepted=True)
@@ -224,3 +226,32 @@ def test_settings_refuse_what_they_do_not_know():
     with pytest.raises(ValueError, match="auto, cpu and cuda"):
         Setting.of("smoke", device="tpu")
     assert Setting.of("smoke", seeds="3,4").seeds == (3, 4)
+
+
+def test_a_warm_training_survives_a_kill_and_its_tests_use_its_own_encoder(monkeypatch):
+    """What the encoder has learnt is saved with the training, and kept with the weights."""
+    warm = WarmStart(QuasiNewtonAMD(s_0=1.0, tolerance=0.0, max_trials=3), refresh=2)
+    config = Train("mnist", True, 0, warm, (32, 1600), (32, 1600), 20)
+    whole = runs.run(config, EMBEDDED)
+    by_own = runs.run(Evaluate(config, 1600, warm, 50), EMBEDDED).history.loss.mean()
+    by_other = runs.run(Evaluate(config, 1600, QUICK_AMD, 50), EMBEDDED).history.loss.mean()
+    assert by_own < by_other
+
+    monkeypatch.setattr(runs, "SAVE_EVERY_S", 0)
+    monkeypatch.setattr(runs._Saved, "save", _then_die(runs._Saved.save))
+    (whole.folder).rename(whole.folder.with_name("elsewhere"))
+    with pytest.raises(KeyboardInterrupt):
+        runs.run(config, EMBEDDED)
+    monkeypatch.undo()
+    monkeypatch.setenv("GFE_HOME", str(whole.folder.parents[1]))
+    again = runs.run(config, EMBEDDED)
+    pd.testing.assert_frame_equal(whole.history.drop(columns="seconds"), again.history.drop(columns="seconds"))
+    assert set(again.weights) == {"32", "1600", "32 start", "1600 start"}
+
+
+def _then_die(save):
+    def saves(self, state):
+        save(self, state)
+        raise KeyboardInterrupt
+
+    return saves

@@ -14,7 +14,15 @@ from gfe_core.data import Source, load
 from gfe_core.encoding import Status
 from gfe_core.models import AutoEncoder, Decoder
 from gfe_core.objective import Objective, bce
-from gfe_core.training import Recipe, Training, autoencoder_losses, autoencoder_step, encode_all, encoding_step
+from gfe_core.training import (
+    CosineRecipe,
+    Recipe,
+    Training,
+    autoencoder_losses,
+    autoencoder_step,
+    encode_all,
+    encoding_step,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -274,3 +282,27 @@ def test_the_autoencoders_losses_are_of_its_own_latents():
     assert not (z.requires_grad or losses.requires_grad)
     squared = autoencoder_losses(net, POOL[:5], lambda x, y: (x - y).square().sum(dim=1))[1]
     assert not torch.equal(squared, losses)
+
+
+def test_a_cosine_recipe_ends_at_zero_and_steps_by_its_rate():
+    recipe = CosineRecipe(until=160)
+    assert recipe.rate(0) == recipe.learning_rate == Recipe().rate(10**6)
+    assert recipe.rate(80) == pytest.approx(recipe.learning_rate / 2)
+    assert recipe.rate(160) == recipe.rate(1000) == 0.0
+    model = AutoEncoder(seeded())
+    training = Training(model, autoencoder_step(model), torch.rand(50, 784, generator=seeded()), seeded(), recipe)
+    training.advance(176)
+    before = [parameter.clone() for parameter in model.parameters()]
+    training.advance(192)  # at a rate of zero
+    assert all(torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
+
+
+def test_a_solver_that_learns_is_taught_every_batch():
+    class Taught(AMD):
+        def learn(self, objective, encoding):
+            seen.append((len(objective), encoding.z.shape))
+
+    seen, decoder = [], Decoder(generator=seeded())
+    step = encoding_step(decoder, Taught(tau=50.0), ApproximateGradient())
+    step(torch.rand(4, 784, generator=seeded()))
+    assert seen == [(4, (4, 20))]

@@ -21,6 +21,7 @@ from gfe_core.encoding import Solver
 from gfe_core.models import AutoEncoder, Decoder
 from gfe_core.objective import Objective
 from gfe_core.training import Training, autoencoder_losses, autoencoder_step, encode_all, encoding_step
+from gfe_core.warm import WarmEncoder, WarmStart
 
 CHUNK = 50  # iterations between two looks at the clock that decides when an unfinished training is saved
 
@@ -54,7 +55,8 @@ def _(config: Train, dataset: Dataset, needed: list[dict], saved: Saved) -> tupl
     generator = Generator().manual_seed(config.seed)
     model = AutoEncoder(generator) if config.solver is None else Decoder(generator=generator)
     model.to(config.device)
-    step = autoencoder_step(model) if config.solver is None else encoding_step(model, config.solver, config.gradient)
+    solver = config.solver.encoder() if isinstance(config.solver, WarmStart) else config.solver
+    step = autoencoder_step(model) if solver is None else encoding_step(model, solver, config.gradient)
     training = Training(model, step, dataset.train.images.to(config.device), generator, config.recipe)
     validation = dataset.validation.images[: config.validation_images].to(config.device)
     rows: list[dict] = []
@@ -63,6 +65,8 @@ def _(config: Train, dataset: Dataset, needed: list[dict], saved: Saved) -> tupl
     if state := saved.load():
         training.load_state_dict(state["training"])
         rows, kept, summed = state["rows"], state["kept"], state["summed"]
+        if "start" in state:
+            solver.load_state_dict(state["start"])
 
     points = sorted({*config.measured, *config.kept})
     bar = tqdm(
@@ -82,17 +86,22 @@ def _(config: Train, dataset: Dataset, needed: list[dict], saved: Saved) -> tupl
                     rows.append({"images": training.images, "seconds": training.seconds, "failure": str(error)})
                     return pd.DataFrame(rows), kept
                 if saved.due():
-                    saved.save({"training": training.state_dict(), "rows": rows, "kept": kept, "summed": summed})
+                    state = {"training": training.state_dict(), "rows": rows, "kept": kept, "summed": summed}
+                    if isinstance(solver, WarmEncoder):
+                        state["start"] = solver.state_dict()
+                    saved.save(state)
             if rows and rows[-1]["images"] >= point:
                 continue  # measured by an earlier attempt
             row = {"images": point, "seconds": training.seconds}
             row["training_loss"] = summed / (point - (rows[-1]["images"] if rows else 0))
             if point in config.measured:
-                row["validation_loss"] = float(_encode(model, validation, config.solver)["loss"].double().mean())
+                row["validation_loss"] = float(_encode(model, validation, solver)["loss"].double().mean())
             rows.append(row)
             summed = 0.0
             if point in config.kept:
                 kept[str(point)] = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+                if isinstance(solver, WarmEncoder):
+                    kept[f"{point} start"] = {name: tensor.cpu().clone() for name, tensor in solver.knowledge().items()}
     return pd.DataFrame(rows), kept
 
 
@@ -102,7 +111,11 @@ def _(config: Evaluate, dataset: Dataset, needed: list[dict], saved: Saved) -> t
     model.load_state_dict(needed[0][str(config.images)])
     model.to(config.device)
     images = dataset.test.images[: config.count].to(config.device)
-    columns = _encode(model, images, config.solver)
+    solver = config.solver
+    if isinstance(solver, WarmStart):  # a training's own encoder, as it was then
+        solver = solver.encoder()
+        solver.state = {name: tensor.to(images) for name, tensor in needed[0][f"{config.images} start"].items()}
+    columns = _encode(model, images, solver)
     z = columns.pop("z").cpu()
     return pd.DataFrame({name: column.cpu() for name, column in columns.items()}), {"z": z}
 

@@ -1,0 +1,140 @@
+"""What one batch can tell the next: where to start, and in which coordinates (beyond the paper).
+
+A decoder changes little from batch to batch, so that recent latents say where those of new images lie, and how steep
+the loss is around them. No network is trained for it: both are closed forms of what encoding has found anyway.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gfe_core.accelerated import QuasiNewtonAMD
+from gfe_core.encoding import Encoding, Solver
+from gfe_core.objective import Objective
+
+
+@dataclass(frozen=True)
+class WarmStart:
+    """How a :class:`WarmEncoder` starts: fields of a solver, of which :meth:`encoder` makes one that learns.
+
+    - ``solver``: encodes from the start, in the coordinates u of z = z0 + L u.
+    - ``memory``: by how much what was seen fades with each batch.
+    - ``ridge``: added to the squares of the pixels in the least squares.
+    - ``refresh``: batches between two solutions of the least squares and two looks at the curvature.
+    - ``probes``: images whose curvature is looked at.
+    """
+
+    solver: Solver = QuasiNewtonAMD(s_0=1.0, tolerance=0.0, max_trials=5)
+    memory: float = 0.99
+    ridge: float = 10.0
+    refresh: int = 10
+    probes: int = 4
+
+    def encoder(self) -> WarmEncoder:
+        """A solver that knows nothing yet: it starts at zero, in the latent's own coordinates."""
+        return WarmEncoder(self)
+
+
+class WarmEncoder:
+    """A solver that starts at W [y, 1] and sees the loss in the coordinates z = z0 + L u, with L L^T = H^-1.
+
+    W (P + 1, d) is the ridge regression of recent latents on their images; H (d, d) the mean Gauss-Newton matrix at
+    recent latents. :meth:`learn` updates both; encoding alone changes nothing, so that an image's encoding does not
+    depend on its batch.
+    """
+
+    def __init__(self, settings: WarmStart) -> None:
+        self.settings, self.batches = settings, 0
+        self.state: dict[str, Tensor] = {}
+
+    def start(self, images: Tensor) -> Tensor:
+        """z0 (B, d) for images (B, P): W [y, 1]."""
+        return _with_one(images) @ self.state["map"]
+
+    def encode(self, objective: Objective, z0: Tensor | None = None, record: bool = False) -> Encoding:
+        """Encode by ``settings.solver`` from ``z0`` (B, d), by default from :meth:`start`, zero before any batch."""
+        if not self.state:
+            return self.settings.solver.encode(objective, z0, record)
+        z0 = objective.start(self.start(objective.images) if z0 is None else z0)
+        factor = self.state["factor"]
+        moved = self.settings.solver.encode(Moved(objective, z0, factor), torch.zeros_like(z0), record)
+        path = replace(moved.path, z=z0 + moved.path.z @ factor.T) if record else None
+        return replace(moved, z=z0 + moved.z @ factor.T, path=path)
+
+    @torch.no_grad()
+    def learn(self, objective: Objective, encoding: Encoding) -> None:
+        """Take in a batch that was encoded. Costs, every ``refresh`` batches, 1 + d passes for each probe."""
+        x, z, settings = _with_one(objective.images), encoding.z, self.settings
+        if not self.state:
+            size, eye = x.shape[1], torch.eye(z.shape[1]).to(z)
+            self.state = {
+                "squares": settings.ridge * torch.eye(size).to(x), "products": x.new_zeros(size, z.shape[1]),
+                "curvature": torch.zeros_like(eye), "map": x.new_zeros(size, z.shape[1]), "factor": eye,
+            }  # fmt: skip
+        keep = settings.memory
+        squares, products = self.state["squares"], self.state["products"]
+        squares.mul_(keep).addmm_(x.T, x)
+        squares.diagonal().add_((1 - keep) * settings.ridge)
+        products.mul_(keep).addmm_(x.T, z)
+        if self.batches % settings.refresh == 0:
+            self.state["map"] = torch.cholesky_solve(products, torch.linalg.cholesky(squares))
+            probed = slice(settings.probes)
+            _, _, seen = objective.select(probed).gauss_newton(z[probed])
+            weight = max(0.3, 1 / (1 + self.batches / settings.refresh))
+            self.state["curvature"] = torch.lerp(self.state["curvature"], seen.mean(dim=0), weight)
+            self.state["factor"] = inverse_factor(self.state["curvature"])
+        self.batches += 1
+
+    def knowledge(self) -> dict[str, Tensor]:
+        """What encoding needs of it: the map (P + 1, d) and the factor (d, d); empty before any batch."""
+        return {name: self.state[name] for name in ("map", "factor") if self.state}
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that :meth:`load_state_dict` needs to go on as if nothing had happened."""
+        return {"batches": self.batches, "state": self.state}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a :meth:`state_dict`."""
+        self.batches, self.state = state["batches"], state["state"]
+
+
+def inverse_factor(curvature: Tensor, floor: float = 1e-4) -> Tensor:
+    """L with L L^T = (H + floor m I)^-1, m the mean of H's diagonal: (d, d) -> (d, d)."""
+    size = curvature.diagonal().mean()
+    damped = curvature + floor * size * torch.eye(len(curvature)).to(curvature)
+    return torch.linalg.cholesky(torch.linalg.inv(damped))
+
+
+class Moved(Objective):
+    """An objective in the coordinates u of z = z0 + u L^T; it counts into the same passes."""
+
+    def __init__(self, objective: Objective, z0: Tensor, factor: Tensor) -> None:
+        self.__dict__.update(vars(objective))
+        self.within, self.z0, self.factor = objective, z0, factor
+
+    def value(self, u: Tensor) -> Tensor:
+        """l(y, D(z0 + u L^T)). One forward pass."""
+        return self.within.value(self.z0 + u @ self.factor.T)
+
+    def value_and_grad(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """That and its gradient in u. One forward and one backward pass."""
+        loss, gradient = self.within.value_and_grad(self.z0 + u @ self.factor.T)
+        return loss, gradient @ self.factor
+
+    def gauss_newton(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Those and the Gauss-Newton matrix in u. 1 + d forward passes."""
+        loss, gradient, curvature = self.within.gauss_newton(self.z0 + u @ self.factor.T)
+        return loss, gradient @ self.factor, self.factor.T @ curvature @ self.factor
+
+    def select(self, index: Tensor) -> Moved:
+        """The same for the images at ``index``."""
+        return Moved(self.within.select(index), self.z0[index], self.factor)
+
+
+def _with_one(images: Tensor) -> Tensor:
+    """A column of ones beside the pixels, for the constant of the linear map."""
+    return torch.cat([images, images.new_ones(len(images), 1)], dim=1)

@@ -1,0 +1,109 @@
+"""A warm start is a closed form of what was encoded before: least squares, and coordinates that are steep alike."""
+
+import pytest
+import torch
+from conftest import linear_problem, mlp, quadratic, seeded
+
+from gfe_core.accelerated import QuasiNewtonAMD
+from gfe_core.encoding import Encoding
+from gfe_core.models import Decoder
+from gfe_core.objective import Objective
+from gfe_core.warm import Moved, WarmStart, inverse_factor
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+SOLVER = QuasiNewtonAMD(s_0=1.0, tolerance=0.0, max_trials=5)
+
+
+def encoded(z):
+    nothing = torch.zeros(len(z))
+    return Encoding(z, nothing, nothing, nothing, nothing, 0)
+
+
+def batches(count, size=6, pixels=9):
+    """Images whose latents are an affine function of them, and that function."""
+    generator = seeded(1)
+    weight = torch.randn(pixels + 1, 4, generator=generator, dtype=torch.float64)
+    for _ in range(count):
+        y = torch.rand(size, pixels, generator=generator, dtype=torch.float64)
+        yield y, y @ weight[:-1] + weight[-1], weight
+
+
+def test_the_first_batch_is_encoded_as_by_the_solver_itself():
+    decoder, _, _, y = linear_problem()
+    plain = SOLVER.encode(Objective(decoder, y, quadratic), record=True)
+    warm = WarmStart(SOLVER).encoder().encode(Objective(decoder, y, quadratic), record=True)
+    assert torch.equal(plain.z, warm.z)
+    assert torch.equal(plain.path.z, warm.path.z)
+
+
+def test_an_affine_relation_is_learnt_exactly():
+    decoder = mlp((4, 9))
+    encoder = WarmStart(SOLVER, memory=1.0, ridge=1e-9, refresh=1).encoder()
+    for y, z, _ in batches(10):
+        encoder.learn(Objective(decoder, y), encoded(z))
+    y, z, weight = next(batches(1))
+    assert torch.allclose(encoder.state["map"], weight, atol=1e-5)
+    assert torch.allclose(encoder.start(y), z, atol=1e-5)
+
+
+def test_the_map_is_ridge_regression_with_a_fading_memory():
+    decoder, seen = mlp((4, 9)), []
+    encoder = WarmStart(SOLVER, memory=0.8, ridge=0.3, refresh=1).encoder()
+    for y, z, _ in batches(5):
+        encoder.learn(Objective(decoder, y), encoded(z))
+        seen.append((torch.cat([y, torch.ones(6, 1)], 1).double(), z))
+    weights = [0.8 ** (len(seen) - 1 - place) for place in range(len(seen))]
+    squares = sum(w * x.T @ x for w, (x, _) in zip(weights, seen, strict=True)) + 0.3 * torch.eye(10)
+    products = sum(w * x.T @ z for w, (x, z) in zip(weights, seen, strict=True))
+    assert torch.allclose(encoder.state["map"], torch.linalg.solve(squares, products), rtol=1e-8)
+
+
+def test_in_its_coordinates_a_quadratic_is_solved_in_one_step():
+    """L L^T = H^-1: with W and H learnt, BFGS's first trial, a step of one, is Newton's."""
+    decoder, a, h, y = linear_problem(rows=9, columns=4, batch=6)
+    encoder = WarmStart(QuasiNewtonAMD(s_0=1.0, tolerance=0.0, max_trials=1)).encoder()
+    objective = Objective(decoder, y, quadratic)
+    encoder.learn(objective, encoded(torch.randn(6, 4, generator=seeded(), dtype=torch.float64)))
+    encoding = encoder.encode(Objective(decoder, y, quadratic))
+    assert torch.allclose(encoding.z, torch.linalg.solve(h, a.T @ y.T).T, atol=1e-3)
+    assert encoding.evaluations == 2 * 2 * 6
+
+
+def test_a_moved_objective_is_the_chain_rule():
+    decoder, y = mlp((4, 6, 9)), torch.rand(3, 9, generator=seeded(), dtype=torch.float64)
+    objective = Objective(decoder, y)
+    z0, factor = torch.randn(3, 4, dtype=torch.float64), torch.randn(4, 4, dtype=torch.float64).tril()
+    moved, u = Moved(objective, z0, factor), torch.randn(3, 4, dtype=torch.float64).requires_grad_()
+    loss = objective.loss(decoder(z0 + u @ factor.T), y)
+    (expected,) = torch.autograd.grad(loss.sum(), u)
+    value, gradient = moved.value_and_grad(u)
+    assert torch.allclose(value, loss) and torch.allclose(moved.value(u), loss) and torch.allclose(gradient, expected)
+    _, same, curvature = moved.gauss_newton(u)
+    assert torch.allclose(same, expected)
+    assert torch.allclose(curvature, factor.T @ objective.gauss_newton(z0 + u @ factor.T)[2] @ factor)
+    assert torch.allclose(moved.select(torch.tensor([2])).value(u[2:]), loss[2:])
+    assert moved.evaluations == objective.evaluations > 0
+
+
+def test_the_factor_is_an_inverse_square_root():
+    root = torch.randn(5, 5, generator=seeded(), dtype=torch.float64)
+    h = root @ root.T
+    factor = inverse_factor(h, floor=0.0)
+    assert torch.allclose(factor @ factor.T @ h, torch.eye(5, dtype=torch.float64), atol=1e-8)
+    assert inverse_factor(torch.zeros(5, 5) + torch.diag(torch.tensor([1.0, 0, 0, 0, 0]))).isfinite().all()
+
+
+def test_encoding_changes_nothing_and_does_not_depend_on_the_batch():
+    generator = seeded(3)
+    decoder, y = Decoder(generator=generator), torch.rand(16, 784, generator=generator)
+    encoder = WarmStart().encoder()
+    for part in y.split(4):
+        objective = Objective(decoder, part)
+        encoder.learn(objective, encoder.encode(objective))
+    before = {name: value.clone() for name, value in encoder.state.items()}
+    whole = encoder.encode(Objective(decoder, y))
+    alone = encoder.encode(Objective(decoder, y[5:6]))
+    assert torch.allclose(whole.z[5:6], alone.z, rtol=1e-3, atol=1e-3)
+    assert all(torch.equal(value, encoder.state[name]) for name, value in before.items())
+    objective = Objective(decoder, y)
+    assert (whole.loss <= objective.value(encoder.start(y))).all()
