@@ -6,6 +6,7 @@ passes, and never assumed.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -166,6 +167,38 @@ class Objective:
         part.decoder, part.images, part.loss = self.decoder, self.images[index], self.loss
         part.passes = self.passes
         return part
+
+
+class Penalised(Objective):
+    """l(y, D(z)) + penalty |z|^2 / 2: an objective whose latents stay near zero; it counts into the same passes."""
+
+    def __init__(self, objective: Objective, penalty: float) -> None:
+        if not 0 <= penalty < math.inf:
+            raise ValueError(f"penalty = {penalty}: the weight of |z|^2 / 2 must be at least 0 and finite.")
+        self.__dict__.update(vars(objective))
+        self.within, self.penalty = objective, penalty
+
+    def added(self, z: Tensor) -> Tensor:
+        """What is added to the loss: (..., d) -> (...)."""
+        return self.penalty / 2 * z.square().sum(dim=-1)
+
+    def value(self, z: Tensor) -> Tensor:
+        """The sum. One forward pass."""
+        return self.within.value(z) + self.added(z)
+
+    def value_and_grad(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """The sum and its gradient. One forward and one backward pass."""
+        loss, gradient = self.within.value_and_grad(z)
+        return loss + self.added(z), gradient + self.penalty * z
+
+    def gauss_newton(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Those and the Gauss-Newton matrix, the penalty's curvature included. 1 + d forward passes."""
+        loss, gradient, curvature = self.within.gauss_newton(z)
+        return loss + self.added(z), gradient + self.penalty * z, curvature + self.penalty * torch.eye(z.shape[1]).to(z)
+
+    def select(self, index: Tensor) -> Penalised:
+        """The same for the images at ``index``."""
+        return Penalised(self.within.select(index), self.penalty)
 
 
 class NotFinite(ValueError, FloatingPointError):

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gfe_core.accelerated import QuasiNewtonAMD
 from gfe_core.encoding import Encoding, Solver
-from gfe_core.objective import Objective
+from gfe_core.objective import Objective, Penalised
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class WarmStart:
     - ``ridge``: added to the squares of the pixels in the least squares.
     - ``refresh``: batches between two solutions of the least squares and two looks at the curvature.
     - ``probes``: images whose curvature is looked at.
+    - ``penalty``: encoding minimises l + penalty |z|^2 / 2, which keeps the latents of a long training from growing.
     """
 
     solver: Solver = QuasiNewtonAMD(s_0=1.0, tolerance=0.0, max_trials=5)
@@ -33,6 +34,7 @@ class WarmStart:
     ridge: float = 10.0
     refresh: int = 10
     probes: int = 4
+    penalty: float = 0.0
 
     def encoder(self) -> WarmEncoder:
         """A solver that knows nothing yet: it starts at zero, in the latent's own coordinates."""
@@ -57,13 +59,15 @@ class WarmEncoder:
 
     def encode(self, objective: Objective, z0: Tensor | None = None, record: bool = False) -> Encoding:
         """Encode by ``settings.solver`` from ``z0`` (B, d), by default from :meth:`start`, zero before any batch."""
-        if not self.state:
-            return self.settings.solver.encode(objective, z0, record)
-        z0 = objective.start(self.start(objective.images) if z0 is None else z0)
-        factor = self.state["factor"]
-        moved = self.settings.solver.encode(Moved(objective, z0, factor), torch.zeros_like(z0), record)
-        path = replace(moved.path, z=z0 + moved.path.z @ factor.T) if record else None
-        return replace(moved, z=z0 + moved.z @ factor.T, path=path)
+        z0 = objective.start(self.start(objective.images) if z0 is None and self.state else z0)
+        factor = self.state["factor"] if self.state else torch.eye(z0.shape[1]).to(z0)
+        penalised = Penalised(objective, self.settings.penalty)
+        moved = self.settings.solver.encode(Moved(penalised, z0, factor), torch.zeros_like(z0), record)
+        z, path = z0 + moved.z @ factor.T, None
+        if record:
+            at = z0 + moved.path.z @ factor.T
+            path = replace(moved.path, z=at, loss=moved.path.loss - penalised.added(at))
+        return replace(moved, z=z, loss=moved.loss - penalised.added(z), path=path)
 
     @torch.no_grad()
     def learn(self, objective: Objective, encoding: Encoding) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from gfe_core.models import Decoder
-from gfe_core.objective import Objective, bce, require_finite
+from gfe_core.objective import Objective, Penalised, bce, require_finite
 
 FLOAT64 = (torch.float64,)
 
@@ -193,3 +193,24 @@ def test_the_first_image_that_is_not_finite_is_named(values):
     with pytest.raises(ValueError, match="the thing of image 2 of the batch"):
         require_finite(torch.tensor(values), "the thing")
     require_finite(torch.tensor(values)[:2], "the thing")
+
+
+@given(problems(FLOAT64))
+def test_a_penalty_adds_its_value_its_gradient_and_its_curvature(problem):
+    objective, z, dim = Objective(problem.decoder(), problem.images()), problem.z0(), problem.z0().shape[1]
+    penalised = Penalised(objective, 0.3)
+    (loss, gradient, curvature), expected = penalised.gauss_newton(z), objective.gauss_newton(z)
+    assert torch.allclose(loss, expected[0] + 0.15 * z.square().sum(dim=1))
+    assert torch.allclose(gradient, expected[1] + 0.3 * z)
+    assert torch.allclose(curvature, expected[2] + 0.3 * torch.eye(dim, dtype=z.dtype))
+    assert torch.allclose(penalised.value(z), loss)
+    assert torch.allclose(penalised.value_and_grad(z)[1], gradient)
+    last = penalised.select(torch.tensor([-1]))
+    assert torch.allclose(last.value(z[-1:]), loss[-1:])
+    assert penalised.evaluations == objective.evaluations > 0
+
+
+@pytest.mark.parametrize("penalty", (-1e-3, math.inf, math.nan))
+def test_a_penalty_out_of_range_is_refused(penalty):
+    with pytest.raises(ValueError, match="penalty"):
+        Penalised(Objective(mlp((4, 9)), torch.zeros(2, 9).double()), penalty)

@@ -107,3 +107,22 @@ def test_encoding_changes_nothing_and_does_not_depend_on_the_batch():
     assert all(torch.equal(value, encoder.state[name]) for name, value in before.items())
     objective = Objective(decoder, y)
     assert (whole.loss <= objective.value(encoder.start(y))).all()
+
+
+def test_a_penalty_shortens_the_latents_and_is_no_part_of_the_loss():
+    decoder, _, _, y = linear_problem(rows=9, columns=4, batch=6)
+    objective = Objective(decoder, y, quadratic)
+    solver = QuasiNewtonAMD(s_0=1.0, tolerance=0.0, max_trials=60)
+    free, held = (WarmStart(solver, penalty=p).encoder().encode(objective, record=True) for p in (0.0, 1.0))
+    assert (held.z.norm(dim=1) < free.z.norm(dim=1)).all()
+    for encoding in (free, held):
+        assert torch.allclose(encoding.loss, objective.value(encoding.z))
+        assert torch.allclose(encoding.path.loss[-1], encoding.loss)
+
+
+def test_with_a_penalty_the_optimum_is_that_of_ridge_regression():
+    decoder, a, h, y = linear_problem(rows=9, columns=4, batch=6)
+    solver = QuasiNewtonAMD(s_0=1.0, tolerance=0.0, max_trials=200)
+    z = WarmStart(solver, penalty=0.5).encoder().encode(Objective(decoder, y, quadratic)).z
+    ridge = h + 0.5 * torch.eye(len(h), dtype=h.dtype)
+    assert torch.allclose(z, torch.linalg.solve(ridge, a.T @ y.T).T, atol=1e-6)

@@ -1,0 +1,89 @@
+"""Library optimisers and ODE solvers as encoders: what the project's own solvers are compared with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torchdiffeq import odeint
+
+from gfe_core.encoding import Encoding, Status
+from gfe_core.objective import Objective
+
+
+@dataclass(frozen=True)
+class AdamEncoder:
+    """``torch.optim.Adam`` on the latents of a batch, ``steps`` gradients at ``learning_rate``."""
+
+    learning_rate: float
+    steps: int
+
+    def encode(self, objective: Objective, z0: Tensor | None = None, record: bool = False) -> Encoding:
+        """Encode from ``z0``; every latent has its own moments, so that images do not depend on one another."""
+        return _minimise(objective, z0, self.steps, lambda z: torch.optim.Adam([z], self.learning_rate))
+
+
+@dataclass(frozen=True)
+class LBFGSEncoder:
+    """``torch.optim.LBFGS`` on all latents of a batch as one vector, with its strong Wolfe line search.
+
+    ``steps`` is the number of iterations; a line search may take several gradients in each.
+    """
+
+    learning_rate: float
+    steps: int
+
+    def encode(self, objective: Objective, z0: Tensor | None = None, record: bool = False) -> Encoding:
+        """Encode from ``z0``. One step length and one history serve the whole batch."""
+
+        def optimizer(z: Tensor) -> torch.optim.Optimizer:
+            return torch.optim.LBFGS(
+                [z], self.learning_rate, max_iter=self.steps, max_eval=100 * self.steps, tolerance_grad=0.0,
+                tolerance_change=0.0, line_search_fn="strong_wolfe",
+            )  # fmt: skip
+
+        return _minimise(objective, z0, 1, optimizer)
+
+
+@dataclass(frozen=True)
+class OdeEncoder:
+    """torchdiffeq on the gradient flow dz/dt = -grad_z l (Eq. 5) to ``tau``, all images of a batch in one system.
+
+    ``method`` is "dopri5", held to ``tolerance`` relative and absolute, or "rk4", in ``slices`` equal steps.
+    """
+
+    method: str
+    tau: float
+    tolerance: float = 1e-3
+    slices: int = 100
+
+    def encode(self, objective: Objective, z0: Tensor | None = None, record: bool = False) -> Encoding:
+        """Encode from ``z0``."""
+        before, z = objective.evaluations, objective.start(z0)
+        span = torch.tensor([0.0, self.tau]).to(z)
+        options = {"step_size": self.tau / self.slices} if self.method == "rk4" else None
+        z = odeint(
+            lambda t, z: -objective.value_and_grad(z)[1], z, span, rtol=self.tolerance, atol=self.tolerance,
+            method=self.method, options=options,
+        )[-1]  # fmt: skip
+        return _ended(objective, z, before, Status.REACHED_TAU, self.tau)
+
+
+def _minimise(objective: Objective, z0: Tensor | None, steps: int, make: object) -> Encoding:
+    before, z = objective.evaluations, objective.start(z0)
+    optimizer = make(z)
+
+    def closure() -> Tensor:
+        loss, z.grad = objective.value_and_grad(z)
+        return loss.sum()
+
+    for _ in range(steps):
+        optimizer.step(closure)
+    return _ended(objective, z.detach(), before, Status.BUDGET_SPENT, float(steps))
+
+
+def _ended(objective: Objective, z: Tensor, before: int, status: Status, t: float) -> Encoding:
+    loss = objective.value(z)
+    whole = torch.full(loss.shape, int(status), device=loss.device)
+    return Encoding(z, loss, torch.full_like(loss, t), whole, whole, objective.evaluations - before)

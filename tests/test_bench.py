@@ -1,0 +1,95 @@
+"""The race of encoders: baselines that minimise, a yardstick that is one, and rows that say what was timed."""
+
+import pandas as pd
+import pytest
+import torch
+from conftest import linear_problem, mlp, quadratic, seeded
+
+from gfe_core.amd import AMD
+from gfe_core.companion.baselines import AdamEncoder, LBFGSEncoder, OdeEncoder
+from gfe_core.companion.bench import Entrant, cheapest, encoding_race, entrants
+from gfe_core.companion.optimum import optimum
+from gfe_core.levenberg_marquardt import LevenbergMarquardt
+from gfe_core.objective import Objective
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+BASELINES = {
+    "Adam": AdamEncoder(0.1, 2000),
+    "LBFGS": LBFGSEncoder(1.0, 40),
+    "dopri5": OdeEncoder("dopri5", tau=200.0, tolerance=1e-9),
+    "rk4": OdeEncoder("rk4", tau=200.0, slices=2000),
+}
+
+
+@pytest.fixture
+def problem():
+    """A decoder of 4 latents and 9 pixels whose latents stay finite, images that it can draw, and their best losses."""
+    generator = seeded(4)
+    decoder = mlp((4, 6, 9), seed=4)
+    images = decoder(torch.randn(8, 4, generator=generator, dtype=torch.float64)).sigmoid().detach()
+    found, _ = optimum(decoder, images, {})
+    return decoder, images, torch.tensor(found.loss.to_numpy())
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_a_baseline_finds_the_minimum_of_a_quadratic(name):
+    decoder, a, h, y = linear_problem(rows=9, columns=4, batch=3)
+    objective = Objective(decoder, y, quadratic)
+    encoding = BASELINES[name].encode(objective)
+    best = objective.value(torch.linalg.solve(h, a.T @ y.T).T)
+    assert torch.allclose(encoding.loss, best, rtol=1e-4, atol=1e-6)
+    assert torch.allclose(encoding.loss, objective.value(encoding.z))
+    assert 0 < encoding.evaluations < objective.evaluations
+
+
+def test_adam_takes_the_steps_it_is_given():
+    decoder, _, _, y = linear_problem(rows=9, columns=4, batch=3)
+    assert AdamEncoder(0.1, 7).encode(Objective(decoder, y, quadratic)).evaluations == 3 * (2 * 7 + 1)
+
+
+def test_the_optimum_is_the_lowest_of_all_ways_and_a_minimum(problem):
+    decoder, images, best = problem
+    worse = {"far": torch.full((8, 4), 30.0, dtype=torch.float64)}
+    frame, z = optimum(decoder, images, worse)
+    assert list(frame.columns) == ["bfgs", "nesterov", "far", "loss", "agree"]
+    assert (frame.loss <= frame[["bfgs", "nesterov", "far"]].min(axis=1)).all()
+    assert (torch.tensor(frame.loss.to_numpy()) <= best * (1 + 1e-6)).all()
+    assert torch.allclose(Objective(decoder, images).value(z.double()), torch.tensor(frame.loss.to_numpy()), rtol=1e-5)
+    spread = frame[["bfgs", "nesterov", "far"]].max(axis=1) / frame.loss - 1
+    assert ((spread <= 1e-3) == frame.agree).all()
+
+
+def test_the_cheapest_that_gets_there_is_chosen(problem):
+    decoder, images, best = problem
+    ladder = tuple(LevenbergMarquardt(tolerance=0.0, first=None, max_trials=n) for n in (1, 2, 4, 8, 16, 32))
+    chosen = cheapest(Entrant("LM", (ladder,)), decoder, images, float(best.mean()), (0.05, 0.001), 60.0)
+    loose, tight = chosen[0.05], chosen[0.001]
+    assert loose[1] <= tight[1]
+    for target, (solver, passes) in chosen.items():
+        encoding = solver.encode(Objective(decoder, images))
+        assert encoding.loss.mean() <= (1 + target) * best.mean()
+        assert encoding.evaluations == passes
+    never = cheapest(Entrant("AMD", ((AMD(max_trials=1),),)), decoder, images, float(best.mean()), (0.001,), 60.0)
+    assert never == {0.001: None}
+
+
+def test_the_race_has_a_row_for_each_entrant_and_target(problem):
+    decoder, images, best = problem
+    racers = [
+        Entrant("LM", ((LevenbergMarquardt(),),)),
+        Entrant("one step", ((AMD(max_trials=1),),)),
+    ]
+    race = encoding_race(decoder, images, best, repeats=3, racers=racers)
+    assert race[["encoder", "target"]].apply(tuple, axis=1).tolist() == [
+        (name, target) for name in ("LM", "one step") for target in (0.01, 0.001)
+    ]
+    reached = race[race.encoder == "LM"]
+    assert (reached.timings == 3).all() and (reached.low <= reached.seconds).all() and (reached.loss < 1.001).all()
+    assert race[race.encoder == "one step"].solver.isna().all()
+    assert isinstance(race, pd.DataFrame)
+
+
+def test_every_solver_of_the_race_can_be_built():
+    names = [entrant.name for entrant in entrants()]
+    assert len(set(names)) == len(names)
+    assert all(ladder for entrant in entrants() for ladder in entrant.ladders)
