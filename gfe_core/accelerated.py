@@ -23,8 +23,8 @@ State = dict[str, Tensor]  # of the images still under way, one row an image: z,
 class Trials:
     """The loop that the solvers share: every image tries one point a round, and keeps it if the loss falls.
 
-    - ``tolerance``, ``patience``: an image is finished (``CONVERGED``) when ``patience`` rounds together took less than
-      this fraction off its loss; 0 switches the stop off.
+    - ``tolerance``, ``patience``: an image is finished (``CONVERGED``) when ``patience`` accepted steps together took
+      less than this fraction off its loss; 0 switches the stop off. Refusals say nothing of how flat the loss is.
     - ``max_trials``: rounds at most, each of which costs one forward and one backward pass for each image under way.
 
     A refused trial whose predicted decrease lies within the rounding of the loss ends the image as ``STALLED``.
@@ -60,7 +60,7 @@ class Trials:
         for column in slope.values():
             require_finite(column.flatten(1), "the loss gradient at z(0)")
         state = self._begin({"z": z, "loss": loss, "steps": steps} | slope)
-        state["earlier"] = loss
+        state |= {"earlier": loss, "since": torch.zeros_like(steps)}  # loss, and steps accepted, since the last look
         end = {name: state[name].clone() for name in ("z", "loss", "steps")}
         end["status"] = torch.full_like(end["steps"], Status.BUDGET_SPENT)
         image = torch.arange(len(loss), device=loss.device)  # where the images still under way stand in the batch
@@ -68,11 +68,13 @@ class Trials:
             recorder.add(image, steps, steps.to(loss), z, loss)
         active, rounding = objective, ROUNDING * torch.finfo(loss.dtype).eps
         stalled = (state["gradient"] == 0).all(dim=1)
-        for trial in range(1, self.max_trials + 1):
+        for _ in range(self.max_trials):
             flat = torch.zeros_like(stalled)
-            if trial > 1 and (trial - 1) % self.patience == 0:
-                flat = state["earlier"] - state["loss"] < self.tolerance * state["loss"]
-                state["earlier"] = state["loss"]
+            if self.tolerance > 0:
+                due = state["since"] == self.patience
+                flat = due & (state["earlier"] - state["loss"] < self.tolerance * state["loss"])
+                state["earlier"] = torch.where(due, state["loss"], state["earlier"])
+                state["since"] = torch.where(due, 0, state["since"])
             if (finished := flat | stalled).any():
                 for name in ("z", "loss", "steps"):
                     end[name][image[finished]] = state[name][finished]
@@ -88,7 +90,7 @@ class Trials:
             columns = self._next(state, point, slope["gradient"], falls)
             new = slope | {"z": point, "loss": loss, "steps": state["steps"] + 1}
             kept = {name: torch.where(falls.view(-1, *[1] * (x.ndim - 1)), x, state[name]) for name, x in new.items()}
-            state |= columns | kept
+            state |= columns | kept | {"since": state["since"] + falls}
             if recorder:
                 steps = state["steps"][falls]
                 recorder.add(image[falls], steps, steps.to(loss), state["z"][falls], state["loss"][falls])

@@ -53,6 +53,9 @@ class WarmEncoder:
         self.settings, self.batches = settings, 0
         self.state: dict[str, Tensor] = {}
 
+    def __repr__(self) -> str:
+        return f"{self.settings!r}.encoder()"
+
     def start(self, images: Tensor) -> Tensor:
         """z0 (B, d) for images (B, P): W [y, 1]."""
         return _with_one(images) @ self.state["map"]

@@ -173,6 +173,16 @@ def test_a_flat_curve_is_finished_and_a_decoder_that_ignores_z_at_once(make):
     assert encoding.steps.tolist() == [0] * 6
 
 
+@pytest.mark.parametrize("solver", (NesterovAMD, BarzilaiBorweinAMD, QuasiNewtonAMD))
+def test_refusals_are_not_taken_for_a_flat_curve(solver):
+    """A first step a million times too long is refused some twenty times, more than ``patience``, and then mended."""
+    decoder, a, h, y = linear_problem(rows=9, columns=4, batch=3)
+    objective = Objective(decoder, y, quadratic)
+    best = objective.value(torch.linalg.solve(h, a.T @ y.T).T)
+    encoding = solver(s_0=1e6, s_max=1e7, tolerance=1e-6, max_trials=2000).encode(objective)
+    assert torch.allclose(encoding.loss, best, rtol=1e-2)
+
+
 @every
 def test_what_is_not_finite_names_the_image(make):
     decoder, y = mlp((2, 5), scale=100.0), torch.rand(3, 5, dtype=torch.float64, generator=seeded())

@@ -1,14 +1,22 @@
 """The race of encoders: baselines that minimise, a yardstick that is one, and rows that say what was timed."""
 
+import time
+from pathlib import Path
+
 import pandas as pd
 import pytest
 import torch
 from conftest import linear_problem, mlp, quadratic, seeded
 
 from gfe_core.amd import AMD
+from gfe_core.companion.arguments import parse_bench
 from gfe_core.companion.baselines import AdamEncoder, LBFGSEncoder, OdeEncoder
-from gfe_core.companion.bench import Entrant, cheapest, encoding_race, entrants
+from gfe_core.companion.bench import median_seconds, training_race
+from gfe_core.companion.environment import Exit, Stop
+from gfe_core.companion.experiments import FAST
 from gfe_core.companion.optimum import optimum
+from gfe_core.companion.race import Entrant, cheapest, encoding_race, entrants
+from gfe_core.data import load, locate
 from gfe_core.levenberg_marquardt import LevenbergMarquardt
 from gfe_core.objective import Objective
 
@@ -87,6 +95,29 @@ def test_the_race_has_a_row_for_each_entrant_and_target(problem):
     assert (reached.timings == 3).all() and (reached.low <= reached.seconds).all() and (reached.loss < 1.001).all()
     assert race[race.encoder == "one step"].solver.isna().all()
     assert isinstance(race, pd.DataFrame)
+
+
+def test_trainings_are_timed_to_the_same_images_and_tested_on_the_same_decoder():
+    dataset = load("mnist", locate("embedded", "mnist", Path("unused")))
+    solvers = {"AE": None, "WarmStart, 5 trials": FAST, "AMD, literal": AMD(max_trials=3)}
+    race = training_race(dataset, (48, 32), "cpu", solvers)
+    assert race[["solver", "images"]].apply(tuple, axis=1).tolist() == [
+        ("AE", 32), ("AE", 48), ("WarmStart, 5 trials", 32), ("WarmStart, 5 trials", 48), ("AMD, literal", 32),
+    ]  # fmt: skip
+    assert (race.optimum <= race.test_loss * (1 + 1e-6)).all() and (race.seconds > 0).all()
+
+
+def test_the_median_leaves_the_first_call_out():
+    calls = []
+    assert median_seconds(lambda: calls.append(1) or time.sleep(0.05 if len(calls) == 1 else 0.001), "cpu", 3) < 0.04
+    assert len(calls) == 4
+
+
+@pytest.mark.parametrize("wrong", (["--train", "100"], ["--images", "0"], ["--only", "cooking"], ["--threads", "x"]))
+def test_a_wrong_argument_is_told_in_one_sentence(wrong):
+    with pytest.raises(Stop) as stop:
+        parse_bench(wrong)
+    assert stop.value.code == Exit.USAGE
 
 
 def test_every_solver_of_the_race_can_be_built():

@@ -1,4 +1,4 @@
-"""The command line: `python -m gfe_core.companion run|test`, which run_all.sh and run_tests.sh call.
+"""The command line: `python -m gfe_core.companion run|test|bench`; run_all.sh and run_tests.sh call the first two.
 
 Whatever is wrong with the arguments is found first, by the standard library alone; then comes the environment, in whose
 Python the same command line starts again; then the work.
@@ -11,16 +11,17 @@ import os
 import sys
 from pathlib import Path
 
-from gfe_core.companion.arguments import parse, settle_data
+from gfe_core.companion.arguments import parse, parse_bench, settle_data
 from gfe_core.companion.environment import Exit, Stop, ensure
 
 ROOT = Path(__file__).resolve().parents[2]
 
 ABOUT = """\
-usage: python -m gfe_core.companion run|test [arguments]
+usage: python -m gfe_core.companion run|test|bench [arguments]
 
   run    rebuild the paper's figures and tables (run_all.sh); run --help says how
-  test   run the tests (run_tests.sh); test --help says how"""
+  test   run the tests (run_tests.sh); test --help says how
+  bench  time encoders and trainings side by side; bench --help says how"""
 
 TEST_ABOUT = """\
 usage: run_tests.sh [pytest's arguments]
@@ -73,10 +74,19 @@ def test(argv: list[str]) -> int:
     return codes.get(pytest.main(argv or ["-q", "tests"], plugins=[Interrupted()]), Exit.FAILED)
 
 
+def bench(argv: list[str]) -> int:
+    """Time encoders, trainings and scaling."""
+    options = parse_bench(argv)
+    enter(["bench", *argv])
+    from gfe_core.companion import bench
+
+    return bench.main(options)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Do what the command line says and return the exit code."""
     command, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
-    commands = {"run": ("run_all.sh", run), "test": ("run_tests.sh", test)}
+    commands = {"run": ("run_all.sh", run), "test": ("run_tests.sh", test), "bench": ("bench", bench)}
     name, work = commands.get(command, ("gfe_core.companion", None))
     try:
         if command in ("-h", "--help"):

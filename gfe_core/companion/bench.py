@@ -1,127 +1,177 @@
-"""`python -m gfe_core.companion bench`: encoders, trainings and scaling timed side by side in one run."""
+"""`python -m gfe_core.companion bench`: encoders, trainings and their scaling timed side by side in one process."""
 
 from __future__ import annotations
 
+import argparse
+import json
+import platform
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from gfe_core.accelerated import BarzilaiBorweinAMD, NesterovAMD, QuasiNewtonAMD
-from gfe_core.amd import AMD
-from gfe_core.companion.baselines import AdamEncoder, LBFGSEncoder, OdeEncoder
-from gfe_core.companion.experiments import UNCAPPED
+from gfe_core.companion.baselines import AdamEncoder
+from gfe_core.companion.configs import Train
+from gfe_core.companion.environment import Exit
+from gfe_core.companion.execute import begin, encode
+from gfe_core.companion.experiments import FAST, FAST_TEST, LITERAL, UNCAPPED
+from gfe_core.companion.figures import markdown
+from gfe_core.companion.optimum import optimum
+from gfe_core.companion.profiles import Setting, home
+from gfe_core.companion.race import encoding_race, entrants, warm_entrants
+from gfe_core.companion.runs import hardware, run, source
+from gfe_core.data import Dataset, load
 from gfe_core.encoding import Solver
 from gfe_core.levenberg_marquardt import LevenbergMarquardt
+from gfe_core.models import Decoder
 from gfe_core.objective import Objective
-from gfe_core.training import encode_all
+from gfe_core.warm import WarmEncoder
 
-TARGETS = (0.01, 0.001)  # how far above the optimum the mean loss may be
-LEARNING_RATES = {"Adam": (0.03, 0.1, 0.3, 1.0), "LBFGS": (0.3, 1.0)}
-TAUS = (1e3, 3e3, 1e4, 3e4, 1e5)
-LADDER = tuple(round(5 * 1.3**i) for i in range(22))  # 5 to about 1,200 steps
-TOLERANCES = (0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6)
-
-
-@dataclass(frozen=True)
-class Entrant:
-    """One encoder in the race, and what it can be given: solvers from cheap to dear, in one ladder a setting."""
-
-    name: str
-    ladders: tuple[tuple[Solver, ...], ...]
-
-
-def entrants(own: Iterable[Entrant] = ()) -> list[Entrant]:
-    """All encoders of the race: the project's own, AMD as written and uncapped, Adam, LBFGS, dopri5 and rk4."""
-
-    def by_tolerance(solver: Solver) -> tuple[tuple[Solver, ...], ...]:
-        return (tuple(replace(solver, tolerance=tolerance) for tolerance in TOLERANCES),)
-
-    def by_steps(make: Callable[[float, int], Solver], rates: Iterable[float]) -> tuple[tuple[Solver, ...], ...]:
-        return tuple(tuple(make(rate, steps) for steps in LADDER) for rate in rates)
-
-    many = 10_000
-    return [
-        Entrant("LevenbergMarquardt", by_tolerance(LevenbergMarquardt())),
-        Entrant("QuasiNewtonAMD", by_tolerance(QuasiNewtonAMD(max_trials=many))),
-        Entrant("NesterovAMD", by_tolerance(NesterovAMD(max_trials=many))),
-        Entrant("BarzilaiBorweinAMD", by_tolerance(BarzilaiBorweinAMD(max_trials=many))),
-        *own,
-        Entrant("AMD, literal", by_tolerance(AMD())),
-        Entrant("AMD, s_max = 1000", by_tolerance(replace(UNCAPPED, max_trials=None))),
-        Entrant("Adam", by_steps(AdamEncoder, LEARNING_RATES["Adam"])),
-        Entrant("LBFGS", by_steps(LBFGSEncoder, LEARNING_RATES["LBFGS"])),
-        Entrant("dopri5", (tuple(OdeEncoder("dopri5", tau) for tau in TAUS),)),
-        Entrant("rk4", tuple(tuple(OdeEncoder("rk4", tau, slices=n) for n in LADDER[5:]) for tau in TAUS)),
-    ]
+RACED_AT = 48_000  # training images of the decoder that the encoders race on
+TESTED = 1000  # test images of the training races
+BATCH_SIZES = (1, 4, 16, 64, 256, 1024, 4096)
+LATENT_DIMS = (2, 5, 10, 20, 50, 100)
+TRAINERS: dict[str, Solver | None] = {
+    "AE": None,
+    "AMD, literal": LITERAL,
+    "AMD, uncapped": UNCAPPED,
+    "NesterovAMD, 20 trials": NesterovAMD(tolerance=0.0, max_trials=20),
+    "BarzilaiBorweinAMD, 20 trials": BarzilaiBorweinAMD(tolerance=0.0, max_trials=20),
+    "QuasiNewtonAMD, 20 trials": QuasiNewtonAMD(tolerance=0.0, max_trials=20),
+    "WarmStart, 5 trials": FAST,
+}
+FAR = ("AE", "NesterovAMD, 20 trials", "WarmStart, 5 trials")  # those that are trained to the last number of images
 
 
-def cheapest(
-    entrant: Entrant, decoder: nn.Module, images: Tensor, optimum: float, targets: Iterable[float], limit_s: float
-) -> dict[float, tuple[Solver, int] | None]:
-    """For each target, the solver of ``entrant`` that gets there with the fewest decoder passes, and these passes.
+def training_race(
+    dataset: Dataset, images: Iterable[int], device: str, trainers: dict[str, Solver | None] | None = None
+) -> pd.DataFrame:
+    """Train by each solver, on one thread, to the numbers of ``images``; all but :data:`FAR` stop at the first.
 
-    A ladder is climbed until the nearest target is met or one encoding took more than ``limit_s`` seconds; None where
-    no solver got there.
+    Columns: solver, images, seconds (of the training), iteration_ms, test_loss (the training's own encoder, with more
+    trials for a warm start; of the first :data:`TESTED` test images), optimum (the same decoder under
+    :class:`LevenbergMarquardt` from these latents).
     """
-    found: dict[float, tuple[Solver, int] | None] = dict.fromkeys(targets)
-    for ladder in entrant.ladders:
-        for solver in ladder:
-            objective, started = Objective(decoder, images), time.perf_counter()
-            encoding = solver.encode(objective)
-            loss, passes = float(encoding.loss.double().mean()), encoding.evaluations
-            met = [target for target in found if loss <= (1 + target) * optimum]
-            for target in met:
-                if found[target] is None or passes < found[target][1]:
-                    found[target] = (solver, passes)
-            if len(met) == len(found) or time.perf_counter() - started > limit_s:
-                break
-    return found
-
-
-def encoding_race(
-    decoder: nn.Module, images: Tensor, best: Tensor, repeats: int = 5, limit_s: float = 20.0,
-    racers: Iterable[Entrant] | None = None, batch_size: int = 500,
-) -> pd.DataFrame:  # fmt: skip
-    """Seconds in which each entrant encodes ``images`` (N, P) to within each target of the optimum ``best`` (N,).
-
-    The solver of each entrant is chosen on the first 256 images. Up to 256 images are one batch, timed ``repeats``
-    times in turn with the others'; more are encoded once, ``batch_size`` at a time, and the seconds are the median
-    batch's times their number. Columns: encoder, target, images, solver, seconds, low, high (of the single timings),
-    passes (an image), per_second, loss (relative to the optimum).
-    """
-    few, whole = slice(256), len(images) > 256
-    racers = list(entrants() if racers is None else racers)
-    rows, timed = [], []
-    for racer in racers:
-        chosen = cheapest(racer, decoder, images[few], float(best[few].double().mean()), TARGETS, limit_s)
-        for target, found in chosen.items():
-            rows.append({"encoder": racer.name, "target": target, "images": len(images)})
-            if found is not None:
-                rows[-1]["solver"] = repr(found[0])
-                timed.append((rows[-1], found[0]))
-    clocks: list[list[float]] = [[] for _ in timed]
-    for _ in range(1 if whole else repeats):
-        for (row, solver), clock in zip(timed, clocks, strict=True):
-            row["loss"], row["passes"] = 0.0, 0.0
-            for encoding in _clocked(encode_all(decoder, images, solver, batch_size=batch_size), clock):
-                row["loss"] += float(encoding.loss.double().sum() / best.double().sum())
-                row["passes"] += encoding.evaluations / len(images)
-    for (row, _), clock in zip(timed, clocks, strict=True):
-        seconds = pd.Series(clock) * (-(-len(images) // batch_size) if whole else 1)
-        row |= {"seconds": seconds.median(), "low": seconds.min(), "high": seconds.max(), "timings": len(seconds)}
-        row["per_second"] = len(images) / row["seconds"]
+    threads, rows = torch.get_num_threads(), []
+    torch.set_num_threads(1)
+    test = dataset.test.images[:TESTED].to(device)
+    points = sorted(images)
+    try:
+        for name, solver in (TRAINERS if trainers is None else trainers).items():
+            config = Train(dataset.name, dataset.stand_in, 0, solver, (points[-1],), device=device)
+            training, model, encoder = begin(config, dataset)
+            for point in points if name in FAR else points[:1]:
+                training.advance(point)
+                tester = encoder
+                if isinstance(encoder, WarmEncoder):
+                    tester = FAST_TEST.encoder()
+                    tester.state = encoder.state
+                found = encode(model, test, tester)
+                objective = Objective(getattr(model, "decoder", model), test)
+                best = LevenbergMarquardt(first=None).encode(objective, found["z"]).loss
+                rows.append({
+                    "solver": name, "images": point, "seconds": training.seconds,
+                    "iteration_ms": 1000 * training.seconds / (point / config.recipe.batch_size),
+                    "test_loss": float(found["loss"].double().mean()), "optimum": float(best.double().mean()),
+                })  # fmt: skip
+    finally:
+        torch.set_num_threads(threads)
     return pd.DataFrame(rows)
 
 
-def _clocked(encodings: Iterable, clock: list[float]) -> Iterable:
-    started = time.perf_counter()
-    for encoding in encodings:
-        if encoding.loss.is_cuda:
+def scaling(dataset: Dataset, device: str, repeats: int = 5) -> pd.DataFrame:
+    """Seconds of a fixed amount of encoding, against the size of the batch and against the latent dimension.
+
+    Columns: encoder, batch_size, latent_dim, seconds (median of ``repeats``), per_second. The decoders are untrained:
+    no encoder stops early on them.
+    """
+    solvers = {
+        "NesterovAMD, 20 trials": NesterovAMD(tolerance=0.0, max_trials=20),
+        "QuasiNewtonAMD, 20 trials": QuasiNewtonAMD(tolerance=0.0, max_trials=20),
+        "LevenbergMarquardt, 5 trials": LevenbergMarquardt(tolerance=0.0, first=None, max_trials=5),
+        "AMD, 20 trials": replace(UNCAPPED, tolerance=0.0, max_trials=20),
+        "Adam, 20 steps": AdamEncoder(0.3, 20),
+    }
+    sizes = [(size, 20) for size in BATCH_SIZES] + [(256, dim) for dim in LATENT_DIMS if dim != 20]
+    rows = []
+    for size, dim in sizes:
+        decoder = Decoder(latent_dim=dim, generator=Generator().manual_seed(0)).to(device)
+        images = dataset.train.images[:size].to(device)
+        for name, solver in solvers.items():
+            seconds = median_seconds(lambda d=decoder, y=images, s=solver: s.encode(Objective(d, y)), device, repeats)
+            row = {"encoder": name, "batch_size": size, "latent_dim": dim, "seconds": seconds}
+            rows.append(row | {"per_second": size / seconds})
+    return pd.DataFrame(rows)
+
+
+def median_seconds(work: Callable[[], object], device: str, repeats: int) -> float:
+    """The median wall time of ``work``, after one call that does not count."""
+    clock = []
+    for _ in range(repeats + 1):
+        started = time.perf_counter()
+        work()
+        if device == "cuda":
             torch.cuda.synchronize()
         clock.append(time.perf_counter() - started)
-        yield encoding
-        started = time.perf_counter()
+    return float(pd.Series(clock[1:]).median())
+
+
+def raced_decoder(setting: Setting, dataset: Dataset) -> tuple[nn.Module, dict[str, Tensor]]:
+    """The trained decoder that encoders race on, and what its training's warm start had learnt; a cached run."""
+    config = Train(
+        "mnist", dataset.stand_in, 0, FAST, (RACED_AT,), (RACED_AT,), validation_images=100, device=setting.device
+    )
+    weights = run(config, source(setting)).weights
+    decoder = Decoder()
+    decoder.load_state_dict(weights[str(RACED_AT)])
+    knowledge = {name: tensor.to(setting.device) for name, tensor in weights[f"{RACED_AT} start"].items()}
+    return decoder.to(setting.device), knowledge
+
+
+def main(options: argparse.Namespace) -> int:
+    """Run what the checked flags ask for, print it as tables and write it as JSON."""
+    setting = Setting.of("paper", options.data, device=options.device)
+    dataset = load("mnist", source(setting))
+    torch.set_num_threads(options.threads or setting.jobs)
+    results: dict[str, object] = {
+        "hardware": hardware(setting.device), "threads": torch.get_num_threads(), "torch": torch.__version__,
+        "python": platform.python_version(), "data": dataset.title, "started": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+    }  # fmt: skip
+    chosen = options.only or ["encoding", "training", "scaling"]
+    print(", ".join(f"{name}: {value}" for name, value in results.items()), flush=True)
+    if "encoding" in chosen:
+        decoder, knowledge = raced_decoder(setting, dataset)
+        racers, frames = entrants(warm_entrants(knowledge)), []
+        for count in options.images:
+            images = dataset.test.images[:count].to(setting.device)
+            found, _ = optimum(decoder, images, {})
+            best = torch.tensor(found.loss.to_numpy(), device=setting.device)
+            frames.append(encoding_race(decoder, images, best, options.repeats, options.limit, racers))
+            _show(
+                frames[-1].drop(columns="solver"),
+                f"Encoding {count:,} images; starts agree on {found.agree.mean():.1%}",
+            )
+        results["encoding"] = pd.concat(frames).to_dict("records")
+    if "training" in chosen:
+        frame = training_race(dataset, options.train, setting.device)
+        _show(frame, "Training, one thread")
+        results["training"] = frame.to_dict("records")
+    if "scaling" in chosen:
+        frame = scaling(dataset, setting.device, options.repeats)
+        _show(frame, "Scaling")
+        results["scaling"] = frame.to_dict("records")
+    path = Path(options.json) if options.json else home() / "build" / "bench.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(results, indent=1))
+    print(f"\nwritten: {path}")
+    return Exit.DONE
+
+
+def _show(frame: pd.DataFrame, title: str) -> None:
+    shown = frame.map(lambda value: f"{value:.4g}" if isinstance(value, float) else value)
+    print(f"\n{title}\n\n{markdown(shown)}", flush=True)

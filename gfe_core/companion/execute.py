@@ -50,14 +50,19 @@ def execute(config: RunConfig, dataset: Dataset, needed: list[dict], saved: Save
     raise TypeError(f"no experiment is known for {type(config).__name__}.")
 
 
-@execute.register
-def _(config: Train, dataset: Dataset, needed: list[dict], saved: Saved) -> tuple[pd.DataFrame, dict]:
+def begin(config: Train, dataset: Dataset) -> tuple[Training, nn.Module, Solver | None]:
+    """The training of ``config`` before its first batch, its model, and its solver, None for an autoencoder."""
     generator = Generator().manual_seed(config.seed)
     model = AutoEncoder(generator) if config.solver is None else Decoder(generator=generator)
     model.to(config.device)
     solver = config.solver.encoder() if isinstance(config.solver, WarmStart) else config.solver
     step = autoencoder_step(model) if solver is None else encoding_step(model, solver, config.gradient)
-    training = Training(model, step, dataset.train.images.to(config.device), generator, config.recipe)
+    return Training(model, step, dataset.train.images.to(config.device), generator, config.recipe), model, solver
+
+
+@execute.register
+def _(config: Train, dataset: Dataset, needed: list[dict], saved: Saved) -> tuple[pd.DataFrame, dict]:
+    training, model, solver = begin(config, dataset)
     validation = dataset.validation.images[: config.validation_images].to(config.device)
     rows: list[dict] = []
     kept: dict[str, dict] = {}
@@ -95,7 +100,7 @@ def _(config: Train, dataset: Dataset, needed: list[dict], saved: Saved) -> tupl
             row = {"images": point, "seconds": training.seconds}
             row["training_loss"] = summed / (point - (rows[-1]["images"] if rows else 0))
             if point in config.measured:
-                row["validation_loss"] = float(_encode(model, validation, solver)["loss"].double().mean())
+                row["validation_loss"] = float(encode(model, validation, solver)["loss"].double().mean())
             rows.append(row)
             summed = 0.0
             if point in config.kept:
@@ -115,7 +120,7 @@ def _(config: Evaluate, dataset: Dataset, needed: list[dict], saved: Saved) -> t
     if isinstance(solver, WarmStart):  # a training's own encoder, as it was then
         solver = solver.encoder()
         solver.state = {name: tensor.to(images) for name, tensor in needed[0][f"{config.images} start"].items()}
-    columns = _encode(model, images, solver)
+    columns = encode(model, images, solver)
     z = columns.pop("z").cpu()
     return pd.DataFrame({name: column.cpu() for name, column in columns.items()}), {"z": z}
 
@@ -139,7 +144,7 @@ def _(config: Latents, dataset: Dataset, needed: list[dict], saved: Saved) -> tu
     return structure(z, labels, drawn), {}
 
 
-def _encode(model: nn.Module, images: Tensor, solver: Solver | None) -> dict[str, Tensor]:
+def encode(model: nn.Module, images: Tensor, solver: Solver | None) -> dict[str, Tensor]:
     """Latents, losses and more of each image, by ``solver`` or, where it is None, by the autoencoder's own encoder."""
     if solver is None:
         z, loss = autoencoder_losses(model, images)

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pandas as pd
 
+from gfe_core.accelerated import QuasiNewtonAMD
 from gfe_core.amd import AMD
 from gfe_core.companion.configs import Evaluate, Latents, RunConfig, Stiffness, Train, TrainByAdjoint
 from gfe_core.companion.profiles import CURVE_IMAGES, EPOCH, FLOW_KEPT, FLOW_STEP, Setting
 from gfe_core.encoding import Solver
 from gfe_core.fixed_grid import FixedGrid
 from gfe_core.nesterov import Nesterov
+from gfe_core.warm import WarmStart
 
 LITERAL = AMD()  # Sec. 3.4 as it is written: s_max = 10, about 1,000 steps to tau, fewer where the curve is flat
 # The departure: larger steps, each grown from the last accepted one, and a hundred trials in all.
 UNCAPPED = AMD(s_max=1000.0, tolerance=1e-3, grow_accepted=True, max_trials=100)
+# Beyond the paper: five quasi-Newton trials from where recent batches point to; and as many as it takes, for tests.
+FAST = WarmStart(penalty=1e-5)
+FAST_TEST = replace(FAST, solver=QuasiNewtonAMD(s_0=1.0, tolerance=1e-4, max_trials=60))
 
 # The paper gives no final time for its fixed grids. The first-order flow gets AMD's, the second-order flow the time in
 # which a constant gradient carries z equally far: tau^2 / 8 = 1e4 (1 - e^-2) / 2.

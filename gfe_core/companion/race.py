@@ -1,0 +1,144 @@
+"""The race of encoders: seconds and decoder passes to within 1 % and 0.1 % of the optimum (beyond the paper)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from gfe_core.accelerated import BarzilaiBorweinAMD, NesterovAMD, QuasiNewtonAMD
+from gfe_core.amd import AMD
+from gfe_core.companion.baselines import AdamEncoder, LBFGSEncoder, OdeEncoder
+from gfe_core.companion.experiments import UNCAPPED
+from gfe_core.encoding import Solver
+from gfe_core.levenberg_marquardt import LevenbergMarquardt
+from gfe_core.objective import Objective
+from gfe_core.training import encode_all
+from gfe_core.warm import WarmStart
+
+TARGETS = (0.01, 0.001)  # how far above the optimum the mean loss may be
+LEARNING_RATES = {"Adam": (0.03, 0.1, 0.3, 1.0), "LBFGS": (0.3, 1.0)}
+TAUS = (1e3, 3e3, 1e4, 3e4, 1e5)
+LADDER = tuple(round(5 * 1.3**i) for i in range(22))  # 5 to about 1,200 steps
+TOLERANCES = (0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6)
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """One encoder in the race, and what it can be given: solvers from cheap to dear, in one ladder a setting."""
+
+    name: str
+    ladders: tuple[tuple[Solver, ...], ...]
+
+
+def warm_entrants(knowledge: dict[str, Tensor]) -> list[Entrant]:
+    """Encoders that start where a training's :class:`WarmEncoder` points to; ``knowledge`` is what that one learnt."""
+
+    def warm(solver: Solver) -> Solver:
+        encoder = WarmStart(solver).encoder()
+        encoder.state = knowledge
+        return encoder
+
+    newton = QuasiNewtonAMD(s_0=1.0, max_trials=10_000)
+    marquardt = LevenbergMarquardt(first=None, damping=0.01)
+    return [
+        Entrant(f"warm {name}", (tuple(warm(replace(solver, tolerance=t)) for t in TOLERANCES),))
+        for name, solver in {"QuasiNewtonAMD": newton, "LevenbergMarquardt": marquardt}.items()
+    ]
+
+
+def entrants(own: Iterable[Entrant] = ()) -> list[Entrant]:
+    """All encoders of the race: the project's own, AMD as written and uncapped, Adam, LBFGS, dopri5 and rk4."""
+
+    def by_tolerance(solver: Solver) -> tuple[tuple[Solver, ...], ...]:
+        return (tuple(replace(solver, tolerance=tolerance) for tolerance in TOLERANCES),)
+
+    def by_steps(make: Callable[[float, int], Solver], rates: Iterable[float]) -> tuple[tuple[Solver, ...], ...]:
+        return tuple(tuple(make(rate, steps) for steps in LADDER) for rate in rates)
+
+    many = 10_000
+    return [
+        Entrant("LevenbergMarquardt", by_tolerance(LevenbergMarquardt())),
+        Entrant("QuasiNewtonAMD", by_tolerance(QuasiNewtonAMD(max_trials=many))),
+        Entrant("NesterovAMD", by_tolerance(NesterovAMD(max_trials=many))),
+        Entrant("BarzilaiBorweinAMD", by_tolerance(BarzilaiBorweinAMD(max_trials=many))),
+        *own,
+        Entrant("AMD, literal", by_tolerance(AMD())),
+        Entrant("AMD, s_max = 1000", by_tolerance(replace(UNCAPPED, max_trials=None))),
+        Entrant("Adam", by_steps(AdamEncoder, LEARNING_RATES["Adam"])),
+        Entrant("LBFGS", by_steps(LBFGSEncoder, LEARNING_RATES["LBFGS"])),
+        Entrant("dopri5", (tuple(OdeEncoder("dopri5", tau) for tau in TAUS),)),
+        Entrant("rk4", tuple(tuple(OdeEncoder("rk4", tau, slices=n) for n in LADDER[5:]) for tau in TAUS)),
+    ]
+
+
+def cheapest(
+    entrant: Entrant, decoder: nn.Module, images: Tensor, optimum: float, targets: Iterable[float], limit_s: float
+) -> dict[float, tuple[Solver, int] | None]:
+    """For each target, the solver of ``entrant`` that gets there with the fewest decoder passes, and these passes.
+
+    A ladder is climbed until the nearest target is met or one encoding took more than ``limit_s`` seconds; None where
+    no solver got there.
+    """
+    found: dict[float, tuple[Solver, int] | None] = dict.fromkeys(targets)
+    for ladder in entrant.ladders:
+        for solver in ladder:
+            objective, started = Objective(decoder, images), time.perf_counter()
+            encoding = solver.encode(objective)
+            loss, passes = float(encoding.loss.double().mean()), encoding.evaluations
+            met = [target for target in found if loss <= (1 + target) * optimum]
+            for target in met:
+                if found[target] is None or passes < found[target][1]:
+                    found[target] = (solver, passes)
+            if len(met) == len(found) or time.perf_counter() - started > limit_s:
+                break
+    return found
+
+
+def encoding_race(
+    decoder: nn.Module, images: Tensor, best: Tensor, repeats: int = 5, limit_s: float = 20.0,
+    racers: Iterable[Entrant] | None = None, batch_size: int = 500,
+) -> pd.DataFrame:  # fmt: skip
+    """Seconds in which each entrant encodes ``images`` (N, P) to within each target of the optimum ``best`` (N,).
+
+    The solver of each entrant is chosen on the first 256 images. Up to 256 images are one batch, timed ``repeats``
+    times in turn with the others'; more are encoded once, ``batch_size`` at a time, and the seconds are the median
+    batch's times their number. Columns: encoder, target, images, solver, seconds, low, high (of the single timings),
+    passes (an image), per_second, loss (relative to the optimum).
+    """
+    few, whole = slice(256), len(images) > 256
+    racers = list(entrants() if racers is None else racers)
+    rows, timed = [], []
+    for racer in racers:
+        chosen = cheapest(racer, decoder, images[few], float(best[few].double().mean()), TARGETS, limit_s)
+        for target, found in chosen.items():
+            rows.append({"encoder": racer.name, "target": target, "images": len(images)})
+            if found is not None:
+                rows[-1]["solver"] = repr(found[0])
+                timed.append((rows[-1], found[0]))
+    clocks: list[list[float]] = [[] for _ in timed]
+    for _ in range(1 if whole else repeats):
+        for (row, solver), clock in zip(timed, clocks, strict=True):
+            row["loss"], row["passes"] = 0.0, 0.0
+            for encoding in _clocked(encode_all(decoder, images, solver, batch_size=batch_size), clock):
+                row["loss"] += float(encoding.loss.double().sum() / best.double().sum())
+                row["passes"] += encoding.evaluations / len(images)
+    for (row, _), clock in zip(timed, clocks, strict=True):
+        seconds = pd.Series(clock) * (-(-len(images) // batch_size) if whole else 1)
+        row |= {"seconds": seconds.median(), "low": seconds.min(), "high": seconds.max(), "timings": len(seconds)}
+        row["per_second"] = len(images) / row["seconds"]
+    return pd.DataFrame(rows)
+
+
+def _clocked(encodings: Iterable, clock: list[float]) -> Iterable:
+    started = time.perf_counter()
+    for encoding in encodings:
+        if encoding.loss.is_cuda:
+            torch.cuda.synchronize()
+        clock.append(time.perf_counter() - started)
+        yield encoding
+        started = time.perf_counter()
