@@ -56,6 +56,7 @@ def test_the_report_is_a_page_for_each_notebook_and_an_index(setting, tmp_path):
         assert 'name="viewport"' in text
         for link in re.findall(r'(?:href|src)="(?!https?:|data:|#)([^"]+)"', text):
             assert (index.parent / link).exists(), f"{name} links to {link}"
+    assert "Is z* neq 0?" in pages["index.html"], "a link's title, which cannot draw formulas"
     assert "<math" in pages["01_one.html"] and "\\dot" not in pages["01_one.html"]
     assert 'aria-current="page"' in pages["01_one.html"] or "aria-current=page" in pages["01_one.html"]
     assert "fig9" in pages["index.html"] and 'alt="a &quot;dot&quot;"' in pages["index.html"]

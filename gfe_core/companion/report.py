@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -46,7 +47,9 @@ def build(setting: Setting) -> Path | None:
         return report / "index.html"
     shutil.rmtree(aside, ignore_errors=True)
     (aside / "figures").mkdir(parents=True)
-    titles = {stem: notebook.cells[0].source.splitlines()[0].lstrip("# ") for stem, notebook in notebooks.items()}
+    titles = {
+        stem: _plain(notebook.cells[0].source.splitlines()[0].lstrip("# ")) for stem, notebook in notebooks.items()
+    }
     for stem, notebook in notebooks.items():
         (aside / f"{stem}.html").write_text(_page(titles[stem], _body(notebook), titles, stem), encoding="utf-8")
     parts = [_introduction(setting), _scorecard(setting), _gallery(setting, notebooks, titles, aside / "figures")]
@@ -78,6 +81,11 @@ def _body(notebook: nbformat.NotebookNode) -> str:
     exporter.register_filter("markdown2html", to_html)
     body, _ = exporter.from_notebook_node(notebook)
     return body.replace('.ipynb"', '.html"')  # links between notebooks become links between pages
+
+
+def _plain(title: str) -> str:
+    """A title where no mathematics can be drawn: $z^*$ becomes z*."""
+    return re.sub(r"\$([^$]*)\$", lambda formula: formula[1].replace("^", "").replace("\\", ""), title)
 
 
 def _page(title: str, body: str, titles: dict[str, str], current: str | None) -> str:
