@@ -35,7 +35,8 @@ class Profile:
 
     Of Table 2 and Figures 5 to 7: ``converged_seeds`` how many of the seeds they get . ``few_images`` the "1 % of the
     data" . ``epoch_share`` the part of an epoch that counts as one: GFE sees one of these, an AE twelve .
-    ``map_images`` how many test images a t-SNE map shows.
+    ``map_images`` how many test images a t-SNE map shows . ``unhurried_images`` how many are also encoded
+    with ten times the trials.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Profile:
     few_images: int
     epoch_share: float
     map_images: int
+    unhurried_images: int
 
 
 PROFILES = {
@@ -86,6 +88,7 @@ PROFILES = {
             few_images=160,
             epoch_share=0.0064,
             map_images=150,
+            unhurried_images=20,
         ),
         Profile(
             name="quick",
@@ -109,6 +112,7 @@ PROFILES = {
             few_images=1920,
             epoch_share=0.0768,
             map_images=1000,
+            unhurried_images=200,
         ),
         Profile(
             name="paper",
@@ -132,6 +136,7 @@ PROFILES = {
             few_images=1920,
             epoch_share=1.0,
             map_images=5000,
+            unhurried_images=1000,
         ),
     )
 }
