@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Generator, Tensor, nn
@@ -40,6 +40,7 @@ class Recipe:
     learning_rate: float = 5e-4
     alpha: float = 0.9
     epsilon: float = 1e-6
+    weight_decay: ClassVar[float] = 0.0
 
     def rate(self, images: int) -> float:
         """The learning rate after ``images`` training images: constant, as in the paper."""
@@ -55,6 +56,13 @@ class CosineRecipe(Recipe):
     def rate(self, images: int) -> float:
         """The learning rate after ``images`` training images."""
         return self.learning_rate * (1 + math.cos(math.pi * min(1.0, images / self.until))) / 2
+
+
+@dataclass(frozen=True)
+class WeightDecayRecipe(Recipe):
+    """The same with weight_decay |theta|^2 / 2 added to the loss of each batch (beyond the paper)."""
+
+    weight_decay: float = 1e-4
 
 
 def encoding_step(decoder: nn.Module, solver: Solver, gradient: Gradient, loss: Loss = bce) -> Step:
@@ -103,8 +111,9 @@ class Training:
         self.recipe = recipe or Recipe()
         self.model, self.step, self.pool, self.generator = model, step, pool, generator
         self.optimizer = torch.optim.RMSprop(
-            model.parameters(), self.recipe.learning_rate, alpha=self.recipe.alpha, eps=self.recipe.epsilon
-        )
+            model.parameters(), self.recipe.learning_rate, alpha=self.recipe.alpha, eps=self.recipe.epsilon,
+            weight_decay=self.recipe.weight_decay,
+        )  # fmt: skip
         self.images, self.seconds = 0, 0.0
 
     def advance(self, images: int, progress: Callable[[int], object] = lambda seen: None) -> float:

@@ -14,7 +14,9 @@ from torch import Tensor
 
 from gfe_core.accelerated import QuasiNewtonAMD
 from gfe_core.encoding import Encoding, Solver
-from gfe_core.objective import Objective, Penalised
+from gfe_core.objective import NotFinite, Objective, Penalised
+
+VANISHED = 1e-20  # of a curvature, which lies between 1e-6 and 1e-2 while a decoder learns
 
 
 @dataclass(frozen=True)
@@ -110,8 +112,16 @@ class WarmEncoder:
 
 
 def inverse_factor(curvature: Tensor, floor: float = 1e-4) -> Tensor:
-    """L with L L^T = (H + floor m I)^-1, m the mean of H's diagonal: (d, d) -> (d, d)."""
+    """L with L L^T = (H + floor m I)^-1, m the mean of H's diagonal: (d, d) -> (d, d).
+
+    Raises :class:`NotFinite` where m is not finite or has vanished: the loss no longer depends on the latents.
+    """
     size = curvature.diagonal().mean()
+    if not VANISHED < size < torch.inf:
+        raise NotFinite(
+            f"the mean curvature at recent latents is {float(size):.3g}: the training has collapsed; encode with a "
+            "penalty on |z|^2, or lower the learning rate."
+        )
     damped = curvature + floor * size * torch.eye(len(curvature)).to(curvature)
     return torch.linalg.cholesky(torch.linalg.inv(damped))
 

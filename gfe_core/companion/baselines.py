@@ -1,15 +1,16 @@
-"""Library optimisers and ODE solvers as encoders: what the project's own solvers are compared with."""
+"""What the project's own methods are compared with: library optimisers and ODE solvers as encoders; an auto-decoder."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor, nn
 from torchdiffeq import odeint
 
 from gfe_core.encoding import Encoding, Status
-from gfe_core.objective import Objective
+from gfe_core.objective import Objective, bce
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,44 @@ class OdeEncoder:
             method=self.method, options=options,
         )[-1]  # fmt: skip
         return _ended(objective, z, before, Status.REACHED_TAU, self.tau)
+
+
+class StoredLatents:
+    """DeepSDF's auto-decoder (Park et al., 2019): one stored latent a training image, optimised beside the decoder.
+
+    ``images`` (N, P) get latents drawn from a normal distribution of deviation 0.01; ``torch.optim.SparseAdam`` moves
+    those of a batch once, by ``learning_rate``, on their loss + penalty |z|^2 / 2.
+    """
+
+    def __init__(
+        self, images: Tensor, latent_dim: int, learning_rate: float, penalty: float, generator: Generator
+    ) -> None:
+        drawn = 0.01 * torch.randn(len(images), latent_dim, generator=generator)
+        self.images, self.penalty = images, penalty
+        self.table = nn.Embedding.from_pretrained(drawn.to(images.device), freeze=False, sparse=True)
+        self.optimizer = torch.optim.SparseAdam(self.table.parameters(), learning_rate)
+
+    def step(self, decoder: nn.Module, index: Tensor) -> Tensor:
+        """Losses (B,) of the images at ``index`` (B,), whose latents move; the decoder's gradient is left in .grad.
+
+        Costs one forward and one backward pass.
+        """
+        decoder.zero_grad()
+        self.optimizer.zero_grad()
+        z = self.table(index)
+        losses = bce(decoder(z), self.images[index])
+        (losses.sum() + self.penalty / 2 * z.square().sum()).backward()
+        self.optimizer.step()
+        return losses.detach()
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that :meth:`load_state_dict` needs to go on as if nothing had happened."""
+        return {"table": self.table.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a :meth:`state_dict`."""
+        self.table.load_state_dict(state["table"])
+        self.optimizer.load_state_dict(state["optimizer"])
 
 
 def _minimise(objective: Objective, z0: Tensor | None, steps: int, make: object) -> Encoding:

@@ -64,7 +64,7 @@ def training_race(
     try:
         for name, solver in (TRAINERS if trainers is None else trainers).items():
             config = Train(dataset.name, dataset.stand_in, 0, solver, (points[-1],), device=device)
-            training, model, encoder = begin(config, dataset)
+            training, model, encoder, _ = begin(config, dataset)
             for point in points if name in FAR else points[:1]:
                 training.advance(point)
                 tester = encoder

@@ -87,6 +87,19 @@ class TrainByAdjoint(Train):
 
 
 @dataclass(frozen=True)
+class TrainStored(Train):
+    """DeepSDF's auto-decoder in the place of encoding: one latent a training image; ``solver`` only validates."""
+
+    latent_rate: float = 0.1
+    penalty: float = 1e-4
+
+    @property
+    def name(self) -> str:
+        """For people: which data, which seed, how far."""
+        return f"train-{self.dataset}-autodecoder-{max(self.measured + self.kept)}-seed{self.seed}"
+
+
+@dataclass(frozen=True)
 class Evaluate(RunConfig):
     """Losses of the first ``count`` test images under the weights that ``training`` kept at ``images``.
 
@@ -139,6 +152,56 @@ class Stiffness(RunConfig):
     def dependencies(self) -> tuple[RunConfig, ...]:
         """The training."""
         return (self.training,)
+
+
+@dataclass(frozen=True)
+class Optimum(RunConfig):
+    """The lowest losses that several encoders and starts find for the first ``count`` images of ``evaluation``.
+
+    The latents of ``evaluation`` are one of the starts.
+    """
+
+    evaluation: Evaluate
+    count: int
+
+    @property
+    def name(self) -> str:
+        """For people: of which test."""
+        return self.evaluation.name.replace("test-", "optimum-", 1)
+
+    @property
+    def device(self) -> str:
+        """The search ends in float64: a matter for the CPU."""
+        return "cpu"
+
+    def dependencies(self) -> tuple[RunConfig, ...]:
+        """The test, and the training whose weights it used."""
+        return (self.evaluation, self.evaluation.training)
+
+
+@dataclass(frozen=True)
+class Race(RunConfig):
+    """How near the optimum each encoder gets with how many decoder passes an image, ``most`` at most.
+
+    The images and their best latents are those of ``optimum``.
+    """
+
+    optimum: Optimum
+    most: int
+
+    @property
+    def name(self) -> str:
+        """For people: on which decoder."""
+        return self.optimum.name.replace("optimum-", "race-", 1)
+
+    @property
+    def device(self) -> str:
+        """As its optimum."""
+        return self.optimum.device
+
+    def dependencies(self) -> tuple[RunConfig, ...]:
+        """The optimum, and the training whose weights it used."""
+        return (self.optimum, self.optimum.trained)
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,12 @@ from torch import Generator, Tensor, nn
 from tqdm import tqdm
 
 from gfe_core.adjoint import TooCoarse
-from gfe_core.companion.configs import Evaluate, Latents, RunConfig, Stiffness, Train
+from gfe_core.companion.baselines import StoredLatents
+from gfe_core.companion.configs import Evaluate, Latents, Optimum, Race, RunConfig, Stiffness, Train, TrainStored
 from gfe_core.companion.experiments import UNCAPPED
 from gfe_core.companion.latents import structure, tsne
+from gfe_core.companion.optimum import optimum
+from gfe_core.companion.race import approach, entrants, warm_entrants
 from gfe_core.companion.stiffness import stiffness
 from gfe_core.data import Dataset
 from gfe_core.encoding import Solver
@@ -50,19 +53,29 @@ def execute(config: RunConfig, dataset: Dataset, needed: list[dict], saved: Save
     raise TypeError(f"no experiment is known for {type(config).__name__}.")
 
 
-def begin(config: Train, dataset: Dataset) -> tuple[Training, nn.Module, Solver | None]:
-    """The training of ``config`` before its first batch, its model, and its solver, None for an autoencoder."""
+def begin(config: Train, dataset: Dataset) -> tuple[Training, nn.Module, Solver | None, object]:
+    """The training of ``config`` before its first batch, its model, its solver (None: an AE) and its memory.
+
+    The memory, of a warm encoder or an auto-decoder, has a ``state_dict``; other trainings have None.
+    """
     generator = Generator().manual_seed(config.seed)
     model = AutoEncoder(generator) if config.solver is None else Decoder(generator=generator)
     model.to(config.device)
+    images = dataset.train.images.to(config.device)
+    if isinstance(config, TrainStored):
+        stored = StoredLatents(images, model.latent_dim, config.latent_rate, config.penalty, generator)
+        pool = torch.arange(len(images), device=config.device)
+        training = Training(model, lambda index: stored.step(model, index), pool, generator, config.recipe)
+        return training, model, config.solver, stored
     solver = config.solver.encoder() if isinstance(config.solver, WarmStart) else config.solver
     step = autoencoder_step(model) if solver is None else encoding_step(model, solver, config.gradient)
-    return Training(model, step, dataset.train.images.to(config.device), generator, config.recipe), model, solver
+    training = Training(model, step, images, generator, config.recipe)
+    return training, model, solver, solver if isinstance(solver, WarmEncoder) else None
 
 
 @execute.register
 def _(config: Train, dataset: Dataset, needed: list[dict], saved: Saved) -> tuple[pd.DataFrame, dict]:
-    training, model, solver = begin(config, dataset)
+    training, model, solver, memory = begin(config, dataset)
     validation = dataset.validation.images[: config.validation_images].to(config.device)
     rows: list[dict] = []
     kept: dict[str, dict] = {}
@@ -70,8 +83,8 @@ def _(config: Train, dataset: Dataset, needed: list[dict], saved: Saved) -> tupl
     if state := saved.load():
         training.load_state_dict(state["training"])
         rows, kept, summed = state["rows"], state["kept"], state["summed"]
-        if "start" in state:
-            solver.load_state_dict(state["start"])
+        if memory is not None:
+            memory.load_state_dict(state["memory"])
 
     points = sorted({*config.measured, *config.kept})
     bar = tqdm(
@@ -92,8 +105,8 @@ def _(config: Train, dataset: Dataset, needed: list[dict], saved: Saved) -> tupl
                     return pd.DataFrame(rows), kept
                 if saved.due():
                     state = {"training": training.state_dict(), "rows": rows, "kept": kept, "summed": summed}
-                    if isinstance(solver, WarmEncoder):
-                        state["start"] = solver.state_dict()
+                    if memory is not None:
+                        state["memory"] = memory.state_dict()
                     saved.save(state)
             if rows and rows[-1]["images"] >= point:
                 continue  # measured by an earlier attempt
@@ -135,6 +148,26 @@ def _(config: Stiffness, dataset: Dataset, needed: list[dict], saved: Saved) -> 
         latents = UNCAPPED.encode(Objective(decoder, images)).z
         frames.append(stiffness(decoder, images, latents, config.tau, config.limit).assign(images=int(stage)))
     return pd.concat(frames), {}
+
+
+@execute.register
+def _(config: Optimum, dataset: Dataset, needed: list[dict], saved: Saved) -> tuple[pd.DataFrame, dict]:
+    tested, trained = needed
+    model = AutoEncoder() if config.evaluation.training.solver is None else Decoder()
+    model.load_state_dict(trained[str(config.evaluation.images)])
+    images, own = dataset.test.images[: config.count], tested["z"][: config.count]
+    history, z = optimum(getattr(model, "decoder", model), images, {"own": own})
+    return history.assign(own_norm=own.norm(dim=1), norm=z.norm(dim=1)), {"z": z}
+
+
+@execute.register
+def _(config: Race, dataset: Dataset, needed: list[dict], saved: Saved) -> tuple[pd.DataFrame, dict]:
+    (found, trained), at = needed, config.optimum.evaluation.images
+    decoder = Decoder()
+    decoder.load_state_dict(trained[str(at)])
+    images = dataset.test.images[: config.optimum.count]
+    best = Objective(decoder, images).value(found["z"])
+    return approach(decoder, images, best, entrants(warm_entrants(trained[f"{at} start"])), config.most), {}
 
 
 @execute.register

@@ -37,6 +37,11 @@ class Profile:
     data" . ``epoch_share`` the part of an epoch that counts as one: GFE sees one of these, an AE twelve .
     ``map_images`` how many test images a t-SNE map shows . ``unhurried_images`` how many are also encoded
     with ten times the trials.
+
+    Beyond the paper: ``beyond_seeds`` how many of the seeds it gets . ``beyond_images`` training images to which the
+    accelerated GFE is followed . ``beyond_tested`` test images of its curves . ``stability_images`` training images to
+    which the remedies are compared . ``optimum_images`` how many test images the optimum is looked for .
+    ``race_images`` on how many encoders race . ``race_passes`` decoder passes an image that they may take.
     """
 
     name: str
@@ -61,6 +66,13 @@ class Profile:
     epoch_share: float
     map_images: int
     unhurried_images: int
+    beyond_seeds: int
+    beyond_images: int
+    beyond_tested: int
+    stability_images: int
+    optimum_images: int
+    race_images: int
+    race_passes: int
 
 
 PROFILES = {
@@ -89,6 +101,13 @@ PROFILES = {
             epoch_share=0.0064,
             map_images=150,
             unhurried_images=20,
+            beyond_seeds=1,
+            beyond_images=960,
+            beyond_tested=100,
+            stability_images=640,
+            optimum_images=10,
+            race_images=8,
+            race_passes=60,
         ),
         Profile(
             name="quick",
@@ -113,6 +132,13 @@ PROFILES = {
             epoch_share=0.0768,
             map_images=1000,
             unhurried_images=200,
+            beyond_seeds=2,
+            beyond_images=40_000,
+            beyond_tested=500,
+            stability_images=9600,
+            optimum_images=50,
+            race_images=64,
+            race_passes=400,
         ),
         Profile(
             name="paper",
@@ -137,6 +163,13 @@ PROFILES = {
             epoch_share=1.0,
             map_images=5000,
             unhurried_images=1000,
+            beyond_seeds=3,
+            beyond_images=800_000,
+            beyond_tested=1000,
+            stability_images=200_000,
+            optimum_images=200,
+            race_images=256,
+            race_passes=2500,
         ),
     )
 }

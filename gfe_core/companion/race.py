@@ -99,6 +99,28 @@ def cheapest(
     return found
 
 
+def approach(
+    decoder: nn.Module, images: Tensor, best: Tensor, racers: Iterable[Entrant], most: int
+) -> pd.DataFrame:  # fmt: skip
+    """How near the optimum ``best`` (N,) each entrant comes: every rung of its ladders once, on ``images`` (N, P).
+
+    A ladder ends after the first rung that takes more than ``most`` passes an image or comes within 1e-5. Columns:
+    encoder, ladder, solver, passes (an image), seconds, gap (relative, of the mean losses).
+    """
+    rows = []
+    for racer in racers:
+        for number, ladder in enumerate(racer.ladders):
+            for solver in ladder:
+                started = time.perf_counter()
+                encoding = solver.encode(Objective(decoder, images))
+                seconds, passes = time.perf_counter() - started, encoding.evaluations / len(images)
+                gap = float(encoding.loss.double().mean() / best.double().mean()) - 1
+                rows.append((racer.name, number, repr(solver), passes, seconds, gap))
+                if passes > most or gap < 1e-5:
+                    break
+    return pd.DataFrame(rows, columns=["encoder", "ladder", "solver", "passes", "seconds", "gap"])
+
+
 def encoding_race(
     decoder: nn.Module, images: Tensor, best: Tensor, repeats: int = 5, limit_s: float = 20.0,
     racers: Iterable[Entrant] | None = None, batch_size: int = 500,

@@ -1,0 +1,147 @@
+"""Beyond the paper: the runs of notebook 08, as data, and what is computed from their weights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pandas as pd
+
+from gfe_core.accelerated import NesterovAMD, QuasiNewtonAMD
+from gfe_core.companion.configs import Evaluate, Optimum, Race, Train, TrainStored
+from gfe_core.companion.experiments import FAST, FAST_TEST, table1, table2
+from gfe_core.companion.profiles import CURVE_IMAGES, Setting
+from gfe_core.companion.runs import run_grid
+from gfe_core.data import Source
+from gfe_core.encoding import Solver
+from gfe_core.training import CosineRecipe, WeightDecayRecipe
+
+COLD_TEST = QuasiNewtonAMD(tolerance=1e-4, max_trials=200)  # for decoders whose training knows no start
+LATENT_RATES = (0.1, 0.5, 2.0)
+FREE = replace(FAST, penalty=0.0)
+SCHEDULES = {"constant": "constant learning rate", "cosine": "learning rate decays to zero"}
+
+
+def tester(solver: Solver | None) -> Solver | None:
+    """By what a method's test images are encoded: its own encoder, with more trials where it was hurried."""
+    return replace(solver, solver=FAST_TEST.solver) if isinstance(solver, type(FAST)) else solver
+
+
+def _seeds(setting: Setting) -> tuple[int, ...]:
+    return setting.seeds[: setting.profile.beyond_seeds]
+
+
+def _fast(setting: Setting, stand_in: bool, seed: int, points: tuple[int, ...], **changed: object) -> Train:
+    config = Train("mnist", stand_in, seed, FAST, points, points, setting.profile.validation_images,
+                   device=setting.device)  # fmt: skip
+    return replace(config, **changed)
+
+
+def curves(setting: Setting, stand_in: bool) -> pd.DataFrame:
+    """Test loss on the way: columns schedule, method, seed, images, config (an :class:`Evaluate`).
+
+    Under the cosine schedule both methods see as many images as Table 2's autoencoder; under the constant rate the
+    accelerated GFE goes on to the profile's full length.
+    """
+    profile, rows = setting.profile, []
+    converged = table2(setting, "mnist", stand_in).set_index(["method", "seed"])
+    few = table1(setting, stand_in).query("method == 'gfe_amd_uncapped'").drop_duplicates("seed").set_index("seed")
+    for seed in _seeds(setting):
+        ae, end = converged.loc[("ae", seed), ["config", "images"]]
+        end = int(end)
+        recipe = CosineRecipe(until=end)
+        until = max(profile.beyond_images, end)
+        far = tuple(sorted({i for i in CURVE_IMAGES if i < until} | {until, end}))
+        near = tuple(sorted({i for i in CURVE_IMAGES if i < end} | {end}))
+        trainings = [
+            ("constant", "ae", ae.training),
+            ("constant", "gfe_fast", _fast(setting, stand_in, seed, far)),
+            ("constant", "gfe_amd_uncapped", few.config[seed].training),
+            ("constant", "gfe_amd_uncapped", converged.config["gfe_amd_uncapped", seed].training),
+            ("cosine", "ae", replace(ae.training, recipe=recipe)),
+            ("cosine", "gfe_fast", _fast(setting, stand_in, seed, near, recipe=recipe)),
+        ]
+        for schedule, method, training in dict.fromkeys(trainings):
+            for images in training.kept:
+                test = Evaluate(training, images, tester(training.solver), profile.beyond_tested)
+                rows.append((schedule, method, seed, images, test))
+    return pd.DataFrame(rows, columns=["schedule", "method", "seed", "images", "config"])
+
+
+def ends(setting: Setting, stand_in: bool) -> pd.DataFrame:
+    """The last decoders of :func:`curves` on as many test images as Table 2: the same columns."""
+    frame = curves(setting, stand_in).query("method != 'gfe_amd_uncapped'")
+    last = frame.loc[frame.groupby(["schedule", "method", "seed"], sort=False).images.idxmax()].copy()
+    last["config"] = [replace(config, count=setting.profile.test_images) for config in last.config]
+    return last.reset_index(drop=True)
+
+
+def gaps(setting: Setting, stand_in: bool) -> pd.DataFrame:
+    """The distance to the optimum: columns schedule, method, seed, images, config (an :class:`Optimum`).
+
+    Of the last decoder of every curve, on the images that :class:`Optimum` takes.
+    """
+    frame, count = curves(setting, stand_in), setting.profile.optimum_images
+    last = frame.loc[frame.groupby(["schedule", "method", "seed"], sort=False).images.idxmax()].copy()
+    last["config"] = [Optimum(replace(config, count=count), count) for config in last.config]
+    return last.reset_index(drop=True)
+
+
+def race(setting: Setting, stand_in: bool) -> Race:
+    """The race of encoders, on a decoder of the first seed's constant training by :data:`FAST`."""
+    plan = curves(setting, stand_in).query("schedule == 'constant' and method == 'gfe_fast' and images <= 40_000")
+    test = replace(plan.config.iloc[plan.images.argmax()], count=setting.profile.race_images)
+    return Race(Optimum(test, setting.profile.race_images), setting.profile.race_passes)
+
+
+def remedies(setting: Setting) -> dict[str, dict[str, object]]:
+    """What might keep a long training stable, by name: fields of its :class:`Train`."""
+    patient = QuasiNewtonAMD(s_0=1.0, tolerance=1e-2, patience=2, max_trials=20)
+    return {
+        "none": {"solver": FREE},
+        "penalty 1e-6": {"solver": replace(FAST, penalty=1e-6)},
+        "penalty 1e-5": {"solver": FAST},
+        "penalty 1e-4": {"solver": replace(FAST, penalty=1e-4)},
+        "weight decay": {"solver": FREE, "recipe": WeightDecayRecipe()},
+        "decaying rate": {"solver": FREE, "recipe": CosineRecipe(until=setting.profile.stability_images)},
+        "stop by relative decrease": {"solver": replace(FREE, solver=patient)},
+        "20 cold Nesterov trials": {"solver": NesterovAMD(tolerance=0.0, max_trials=20)},
+    }
+
+
+def stability(setting: Setting, stand_in: bool) -> pd.DataFrame:
+    """Long trainings under each of :func:`remedies`: columns remedy, seed, images, config (an :class:`Optimum`)."""
+    profile, rows = setting.profile, []
+    points = (profile.stability_images // 4, profile.stability_images)
+    for seed in _seeds(setting):
+        for remedy, fields in remedies(setting).items():
+            training = _fast(setting, stand_in, seed, points, validation_images=100, **fields)
+            for images in points:
+                test = Evaluate(training, images, tester(training.solver), profile.optimum_images)
+                rows.append((remedy, seed, images, Optimum(test, profile.optimum_images)))
+    return pd.DataFrame(rows, columns=["remedy", "seed", "images", "config"])
+
+
+def auto_decoders(setting: Setting, stand_in: bool) -> pd.DataFrame:
+    """DeepSDF's auto-decoder, by learning rate of its latents: columns rate, seed, images, config.
+
+    It sees as many images as Table 2's autoencoder, and is tested by encoding from z = 0 with BFGS.
+    """
+    rows = []
+    for row in curves(setting, stand_in).query("schedule == 'constant' and method == 'ae'").itertuples():
+        ae = row.config.training
+        if row.images not in (*ae.kept[2::3], ae.kept[-1]):
+            continue
+        for rate in LATENT_RATES:
+            training = TrainStored(**vars(ae) | {"solver": COLD_TEST, "latent_rate": rate})
+            test = Evaluate(training, row.images, COLD_TEST, setting.profile.beyond_tested)
+            rows.append((rate, row.seed, row.images, test))
+    return pd.DataFrame(rows, columns=["rate", "seed", "images", "config"])
+
+
+def reached(plan: pd.DataFrame, setting: Setting, origin: Source) -> pd.DataFrame:
+    """``plan`` without the rows whose training ended before their ``images``, and a column of their finished runs."""
+    trainings = [config.trained for config in plan.config]
+    ended = run_grid(trainings, setting, origin)
+    found = [images in set(run.history.images) for images, run in zip(plan.images, ended, strict=True)]
+    plan = plan[found].reset_index(drop=True)
+    return plan.assign(run=run_grid(plan.config, setting, origin))
