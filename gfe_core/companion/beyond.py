@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 
-from gfe_core.accelerated import NesterovAMD, QuasiNewtonAMD
+from gfe_core.accelerated import BarzilaiBorweinAMD, NesterovAMD, QuasiNewtonAMD
 from gfe_core.companion.configs import Evaluate, Optimum, Race, Train, TrainStored
-from gfe_core.companion.experiments import FAST, FAST_TEST, table1, table2
+from gfe_core.companion.experiments import FAST, FAST_TEST, UNCAPPED, table1, table2
 from gfe_core.companion.profiles import CURVE_IMAGES, Setting
 from gfe_core.companion.runs import run_grid
 from gfe_core.data import Source
 from gfe_core.encoding import Solver
+from gfe_core.levenberg_marquardt import LevenbergMarquardt
 from gfe_core.training import CosineRecipe, WeightDecayRecipe
 
 COLD_TEST = QuasiNewtonAMD(tolerance=1e-4, max_trials=200)  # for decoders whose training knows no start
@@ -60,6 +62,8 @@ def curves(setting: Setting, stand_in: bool) -> pd.DataFrame:
             ("cosine", "ae", replace(ae.training, recipe=recipe)),
             ("cosine", "gfe_fast", _fast(setting, stand_in, seed, near, recipe=recipe)),
         ]
+        literal = table1(setting, stand_in).query("method == 'gfe_amd' and seed == @seed")
+        rows += [("constant", "gfe_amd", seed, row.images, row.config) for row in literal.itertuples()]
         for schedule, method, training in dict.fromkeys(trainings):
             for images in training.kept:
                 test = Evaluate(training, images, tester(training.solver), profile.beyond_tested)
@@ -69,7 +73,7 @@ def curves(setting: Setting, stand_in: bool) -> pd.DataFrame:
 
 def ends(setting: Setting, stand_in: bool) -> pd.DataFrame:
     """The last decoders of :func:`curves` on as many test images as Table 2: the same columns."""
-    frame = curves(setting, stand_in).query("method != 'gfe_amd_uncapped'")
+    frame = curves(setting, stand_in).query("method in ('ae', 'gfe_fast')")
     last = frame.loc[frame.groupby(["schedule", "method", "seed"], sort=False).images.idxmax()].copy()
     last["config"] = [replace(config, count=setting.profile.test_images) for config in last.config]
     return last.reset_index(drop=True)
@@ -80,7 +84,7 @@ def gaps(setting: Setting, stand_in: bool) -> pd.DataFrame:
 
     Of the last decoder of every curve, on the images that :class:`Optimum` takes.
     """
-    frame, count = curves(setting, stand_in), setting.profile.optimum_images
+    frame, count = curves(setting, stand_in).query("method != 'gfe_amd'"), setting.profile.optimum_images
     last = frame.loc[frame.groupby(["schedule", "method", "seed"], sort=False).images.idxmax()].copy()
     last["config"] = [Optimum(replace(config, count=count), count) for config in last.config]
     return last.reset_index(drop=True)
@@ -106,6 +110,35 @@ def remedies(setting: Setting) -> dict[str, dict[str, object]]:
         "stop by relative decrease": {"solver": replace(FREE, solver=patient)},
         "20 cold Nesterov trials": {"solver": NesterovAMD(tolerance=0.0, max_trials=20)},
     }
+
+
+def trainers(setting: Setting) -> dict[str, Solver]:
+    """Encoders to learn few images by, the accelerated one among them and what it was chosen from."""
+    newton = FAST.solver
+    return {
+        "uncapped AMD, 100 trials": UNCAPPED,
+        "Barzilai-Borwein, 20 trials": BarzilaiBorweinAMD(tolerance=0.0, max_trials=20),
+        "Nesterov, 20 trials": NesterovAMD(tolerance=0.0, max_trials=20),
+        "quasi-Newton, 20 trials": QuasiNewtonAMD(tolerance=0.0, max_trials=20),
+        "quasi-Newton, 5 trials": QuasiNewtonAMD(tolerance=0.0, max_trials=5),
+        "warm Levenberg-Marquardt, 2 trials": replace(
+            FAST, solver=LevenbergMarquardt(tolerance=0.0, first=None, damping=0.01, max_trials=2)
+        ),
+        "warm quasi-Newton, 2 trials": replace(FAST, solver=replace(newton, max_trials=2)),
+        "warm quasi-Newton, 5 trials": FAST,
+        "warm quasi-Newton, 20 trials": replace(FAST, solver=replace(newton, max_trials=20)),
+    }
+
+
+def compared(setting: Setting, stand_in: bool) -> pd.DataFrame:
+    """Each of :func:`trainers` on as many images as Table 1's last row: columns trainer, seed, images, config."""
+    images, rows = setting.profile.table1_images[-1], []
+    for seed in _seeds(setting):
+        for name, solver in trainers(setting).items():
+            training = _fast(setting, stand_in, seed, (images,), solver=solver, validation_images=100)
+            test = Evaluate(training, images, tester(solver), setting.profile.beyond_tested)
+            rows.append((name, seed, images, test))
+    return pd.DataFrame(rows, columns=["trainer", "seed", "images", "config"])
 
 
 def stability(setting: Setting, stand_in: bool) -> pd.DataFrame:
@@ -145,3 +178,31 @@ def reached(plan: pd.DataFrame, setting: Setting, origin: Source) -> pd.DataFram
     found = [images in set(run.history.images) for images, run in zip(plan.images, ended, strict=True)]
     plan = plan[found].reset_index(drop=True)
     return plan.assign(run=run_grid(plan.config, setting, origin))
+
+
+def time_to(curve: pd.DataFrame, loss: float) -> float:
+    """Seconds at which ``curve`` (columns seconds, loss) first comes down to ``loss``; infinite if it never does.
+
+    Between two points both the loss and the logarithm of the seconds run straight.
+    """
+    curve = curve.sort_values("seconds")
+    seconds, losses = np.log(curve.seconds.to_numpy()), curve.loss.to_numpy()
+    there = np.flatnonzero(losses <= loss)
+    if not len(there):
+        return float("inf")
+    first = there[0]
+    if first == 0:
+        return float(np.exp(seconds[0]))
+    share = (losses[first - 1] - loss) / (losses[first - 1] - losses[first])
+    return float(np.exp(seconds[first - 1] + share * (seconds[first] - seconds[first - 1])))
+
+
+def at_time(curve: pd.DataFrame, seconds: np.ndarray) -> np.ndarray:
+    """Losses of ``curve`` at ``seconds``, as :func:`time_to` draws it; NaN outside its points."""
+    curve = curve.sort_values("seconds")
+    return np.interp(np.log(seconds), np.log(curve.seconds), curve.loss, left=np.nan, right=np.nan)
+
+
+def rise(losses: pd.Series) -> float:
+    """By how much, relative to the lowest loss so far, a curve of ``losses`` ever lies above it."""
+    return float((losses / losses.cummin()).max() - 1)

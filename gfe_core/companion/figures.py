@@ -38,6 +38,8 @@ METHODS = {
     "gfe_amd_uncapped": Look(
         "GFE-amd, uncapped", "GFE-amd, uncapped ($s_{max}=1000$, 100 trial steps)", _PALETTE[0], "o", "-"
     ),
+    "gfe_fast": Look("GFE, accelerated", "GFE, accelerated (warm quasi-Newton)", _PALETTE[4], "P", "-"),
+    "auto_decoder": Look("auto-decoder", "auto-decoder (stored latents)", _PALETTE[5], "*", ":"),
     "ae_then_amd": Look("AE, then AMD", "AE decoder, encoded by uncapped AMD", _PALETTE[4], "D", ":"),
 }
 
