@@ -13,13 +13,17 @@ from scipy import optimize
 from gfe_core.accelerated import BarzilaiBorweinAMD, NesterovAMD, QuasiNewtonAMD
 from gfe_core.adjoint import AdjointGradient
 from gfe_core.encoding import Status
-from gfe_core.levenberg_marquardt import LevenbergMarquardt
+from gfe_core.levenberg_marquardt import GaussNewtonBFGS, LevenbergMarquardt
 from gfe_core.objective import Objective, bce
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 FIRST_ORDER = {"nesterov": NesterovAMD, "barzilai-borwein": BarzilaiBorweinAMD, "quasi-newton": QuasiNewtonAMD}
-ALL = FIRST_ORDER | {"lm": LevenbergMarquardt, "lm alone": lambda **fields: LevenbergMarquardt(first=None, **fields)}
+ALL = FIRST_ORDER | {
+    "lm": LevenbergMarquardt,
+    "lm alone": lambda **fields: LevenbergMarquardt(first=None, **fields),
+    "gauss-newton bfgs": GaussNewtonBFGS,
+}
 FIELDS = ("z", "loss", "t", "steps", "status")
 FLOAT64 = (torch.float64,)
 
@@ -68,6 +72,13 @@ def test_a_gauss_newton_matrix_costs_a_pass_for_each_latent_and_one(latent_dim):
     assert encoding.evaluations == (1 + latent_dim) * 3 + (2 + latent_dim) * accepted + refused
 
 
+@pytest.mark.parametrize("latent_dim", [1, 4])
+def test_one_look_at_the_jacobian_comes_before_trials_of_two_passes(latent_dim):
+    objective = Objective(mlp((latent_dim, 6, 9)), torch.rand(3, 9, dtype=torch.float64, generator=seeded()))
+    encoding = GaussNewtonBFGS(max_trials=4, tolerance=0.0).encode(objective)
+    assert encoding.evaluations == 3 * (1 + latent_dim + 2 * 4)
+
+
 @every
 @given(problems(FLOAT64, batches=(2, 7)), st.randoms(use_true_random=False))
 @settings(max_examples=20)
@@ -111,9 +122,11 @@ def test_least_squares_ends_at_the_closed_form(make, seed):
     assert torch.allclose(encoding.z, best, atol=1e-5)
 
 
-def test_one_undamped_step_solves_least_squares():
+@pytest.mark.parametrize("fields", [(LevenbergMarquardt, {"first": None}), (GaussNewtonBFGS, {})])
+def test_one_undamped_step_solves_least_squares(fields):
     decoder, a, h, y = linear_problem()
-    solver = LevenbergMarquardt(first=None, damping=1e-14, max_trials=1)
+    make, extra = fields
+    solver = make(damping=1e-14, max_trials=1, **extra)
     encoding = solver.encode(Objective(decoder, y, quadratic), torch.randn(3, 4, dtype=torch.float64))
     assert torch.allclose(encoding.z, torch.linalg.solve(h, a.T @ y.T).T, atol=1e-9)
 
@@ -164,7 +177,7 @@ def test_in_float32_an_image_stalls_instead_of_trying_for_ever(make):
 @every
 def test_a_flat_curve_is_finished_and_a_decoder_that_ignores_z_at_once(make):
     problem = Problem((3, 8, 12), 6, 1.0, 0, torch.float64)
-    encoding = make(max_trials=1000, tolerance=0.01).encode(problem.objective())
+    encoding = make(max_trials=1000, tolerance=0.01, patience=2).encode(problem.objective())
     assert (encoding.status == Status.CONVERGED).all()
     decoder = problem.decoder()
     with torch.no_grad():
@@ -215,8 +228,9 @@ def test_step_fields_out_of_range_are_refused_by_name(make, field, value):
 
 @pytest.mark.parametrize(("field", "value"), [("damping", 0.0), ("damping", math.inf), ("beta", 1.0)])
 def test_damping_out_of_range_is_refused_by_name(field, value):
-    with pytest.raises(ValueError, match=f"{field} = "):
-        LevenbergMarquardt(**{field: value})
+    for make in (LevenbergMarquardt, GaussNewtonBFGS):
+        with pytest.raises(ValueError, match=f"{field} = "):
+            make(**{field: value})
 
 
 @every

@@ -3,15 +3,15 @@
 import time
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import torch
 from conftest import linear_problem, mlp, quadratic, seeded
 
 from gfe_core.amd import AMD
+from gfe_core.companion import bench
 from gfe_core.companion.arguments import parse_bench
 from gfe_core.companion.baselines import AdamEncoder, LBFGSEncoder, OdeEncoder
-from gfe_core.companion.bench import median_seconds, training_race
+from gfe_core.companion.bench import median_seconds, small_batches, training_race
 from gfe_core.companion.environment import Exit, Stop
 from gfe_core.companion.experiments import FAST
 from gfe_core.companion.optimum import optimum
@@ -87,17 +87,56 @@ def test_the_race_has_a_row_for_each_entrant_and_target(problem):
         Entrant("LM", ((LevenbergMarquardt(),),)),
         Entrant("one step", ((AMD(max_trials=1),),)),
     ]
-    race = encoding_race(decoder, images, best, repeats=3, racers=racers)
+    race = encoding_race(decoder, images, best, [8], racers, repeats=3)
     assert race[["encoder", "target"]].apply(tuple, axis=1).tolist() == [
         (name, target) for name in ("LM", "one step") for target in (0.01, 0.001)
     ]
     reached = race[race.encoder == "LM"]
     assert (reached.timings == 3).all() and (reached.low <= reached.seconds).all() and (reached.loss < 1.001).all()
     assert race[race.encoder == "one step"].solver.isna().all()
-    assert isinstance(race, pd.DataFrame)
+    assert (reached.encoded == 8).all()
 
 
-def test_trainings_are_timed_to_the_same_images_and_tested_on_the_same_decoder():
+def test_the_time_of_a_small_batch_is_told_in_gradients(problem):
+    decoder, images, best = problem
+    racers = [Entrant("LM", ((LevenbergMarquardt(tolerance=1e-7),),)), Entrant("one step", ((AMD(max_trials=1),),))]
+    frame = small_batches(decoder, images, best, racers, repeats=3, size=4)
+    assert frame.encoder.tolist() == ["LM", "one step"] * 2 and frame.batch.tolist() == [0, 0, 1, 1]
+    reached = frame[frame.encoder == "LM"]
+    assert (reached.gap <= 1e-4).all() and (reached.gradients > 5).all()
+    assert frame[frame.encoder == "one step"].gradients.isna().all()
+
+
+def test_of_many_images_as_many_batches_are_timed_as_fit_into_the_limit(problem):
+    decoder, images, best = problem
+    many, best = images.repeat(38, 1), best.repeat(38)
+    racers = [Entrant("LM", ((LevenbergMarquardt(),),))]
+    for limit, batches in ((60.0, 7), (0.0, 3)):
+        row = encoding_race(decoder, many, best, [304], racers, 3, limit, batch_size=48).iloc[0]
+        assert row.timings == batches and row.encoded == min(304, 48 * batches)
+        assert row.low <= row.seconds <= row.high and row.per_second == 304 / row.seconds
+
+
+def test_a_ladder_is_left_when_it_costs_more_than_what_is_known(problem):
+    decoder, images, best = problem
+    tried = []
+
+    class Spy(LevenbergMarquardt):
+        def encode(self, objective, z0=None, record=False):
+            tried.append(self.max_trials)
+            return super().encode(objective, z0, record)
+
+    good = (LevenbergMarquardt(),)
+    poor = tuple(Spy(first=None, max_trials=1, tolerance=0.0) for _ in range(50))
+    cheapest(Entrant("LM", (good, poor)), decoder, images, float(best.mean()), (0.0,), 60.0)
+    cheap = len(tried)
+    dear = tuple(Spy(tolerance=0.0, max_trials=400, damping=1e6) for _ in range(50))
+    cheapest(Entrant("LM", (good, dear)), decoder, images, float(best.mean()) * 1.001, (0.0,), 60.0)
+    assert cheap == 50 and len(tried) == 51
+
+
+def test_trainings_are_timed_to_the_same_images_and_tested_on_the_same_decoder(monkeypatch):
+    monkeypatch.setattr(bench, "TESTED", 40)
     dataset = load("mnist", locate("embedded", "mnist", Path("unused")))
     solvers = {"AE": None, "WarmStart, 5 trials": FAST, "AMD, literal": AMD(max_trials=3)}
     race = training_race(dataset, (48, 32), "cpu", solvers)

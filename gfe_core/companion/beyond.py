@@ -62,8 +62,6 @@ def curves(setting: Setting, stand_in: bool) -> pd.DataFrame:
             ("cosine", "ae", replace(ae.training, recipe=recipe)),
             ("cosine", "gfe_fast", _fast(setting, stand_in, seed, near, recipe=recipe)),
         ]
-        literal = table1(setting, stand_in).query("method == 'gfe_amd' and seed == @seed")
-        rows += [("constant", "gfe_amd", seed, row.images, row.config) for row in literal.itertuples()]
         for schedule, method, training in dict.fromkeys(trainings):
             for images in training.kept:
                 test = Evaluate(training, images, tester(training.solver), profile.beyond_tested)
@@ -84,7 +82,7 @@ def gaps(setting: Setting, stand_in: bool) -> pd.DataFrame:
 
     Of the last decoder of every curve, on the images that :class:`Optimum` takes.
     """
-    frame, count = curves(setting, stand_in).query("method != 'gfe_amd'"), setting.profile.optimum_images
+    frame, count = curves(setting, stand_in), setting.profile.optimum_images
     last = frame.loc[frame.groupby(["schedule", "method", "seed"], sort=False).images.idxmax()].copy()
     last["config"] = [Optimum(replace(config, count=count), count) for config in last.config]
     return last.reset_index(drop=True)
