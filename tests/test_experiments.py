@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from gfe_core.companion import experiments, runs
+from gfe_core.companion import beyond, experiments, runs
 from gfe_core.companion.configs import Evaluate, Latents, Train
 from gfe_core.companion.profiles import EPOCH, PROFILES, Setting
 from gfe_core.data import Source, load
@@ -42,7 +42,7 @@ def test_quick_shares_the_trainings_of_table_1():
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_every_profile_names_all_its_runs_once(profile):
-    found = experiments.everything(Setting.of(profile, device="cpu"), True)
+    found = beyond.everything(Setting.of(profile, device="cpu"), True)
     assert len({config.key for config in found}) == len(found)
     assert {type(config).__name__ for config in found} >= {
         "Train",
@@ -50,6 +50,9 @@ def test_every_profile_names_all_its_runs_once(profile):
         "Latents",
         "Stiffness",
         "TrainByAdjoint",
+        "TrainStored",
+        "Optimum",
+        "Race",
     }
     assert all(needed in found for config in found for needed in config.dependencies())
 

@@ -1,4 +1,4 @@
-"""What the project's own methods are compared with: library optimisers and ODE solvers as encoders; an auto-decoder."""
+"""What the project's own methods are compared with: library encoders, half a warm start, an auto-decoder."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torchdiffeq import odeint
 
 from gfe_core.encoding import Encoding, Status
 from gfe_core.objective import Objective, bce
+from gfe_core.warm import WarmEncoder, WarmStart
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,34 @@ class OdeEncoder:
             method=self.method, options=options,
         )[-1]  # fmt: skip
         return _ended(objective, z, before, Status.REACHED_TAU, self.tau)
+
+
+class StartOnly(WarmStart):
+    """A warm start without its coordinates: only the mean curvature, a step size, is carried from batch to batch."""
+
+    def encoder(self) -> WarmEncoder:
+        """A solver that knows nothing yet."""
+        return _StartOnly(self)
+
+
+class CoordinatesOnly(WarmStart):
+    """A warm start's coordinates, from z = 0."""
+
+    def encoder(self) -> WarmEncoder:
+        """A solver that knows nothing yet."""
+        return _CoordinatesOnly(self)
+
+
+class _StartOnly(WarmEncoder):
+    def learn(self, objective: Objective, encoding: Encoding) -> None:
+        super().learn(objective, encoding)
+        size = self.state["curvature"].diagonal().mean()
+        self.state["factor"] = torch.eye(encoding.z.shape[1]).to(encoding.z) / size.sqrt()
+
+
+class _CoordinatesOnly(WarmEncoder):
+    def start(self, images: Tensor) -> Tensor:
+        return torch.zeros_like(super().start(images))
 
 
 class StoredLatents:

@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 
 from gfe_core.accelerated import BarzilaiBorweinAMD, NesterovAMD, QuasiNewtonAMD
-from gfe_core.companion.configs import Evaluate, Optimum, Race, Train, TrainStored
+from gfe_core.companion import experiments
+from gfe_core.companion.baselines import CoordinatesOnly, StartOnly
+from gfe_core.companion.configs import Evaluate, Optimum, Race, RunConfig, Train, TrainStored
 from gfe_core.companion.experiments import FAST, FAST_TEST, UNCAPPED, table1, table2
 from gfe_core.companion.profiles import CURVE_IMAGES, Setting
 from gfe_core.companion.runs import run_grid
@@ -16,6 +18,7 @@ from gfe_core.data import Source
 from gfe_core.encoding import Solver
 from gfe_core.levenberg_marquardt import LevenbergMarquardt
 from gfe_core.training import CosineRecipe, WeightDecayRecipe
+from gfe_core.warm import WarmStart
 
 COLD_TEST = QuasiNewtonAMD(tolerance=1e-4, max_trials=200)  # for decoders whose training knows no start
 LATENT_RATES = (0.1, 0.5, 2.0)
@@ -25,7 +28,7 @@ SCHEDULES = {"constant": "constant learning rate", "cosine": "learning rate deca
 
 def tester(solver: Solver | None) -> Solver | None:
     """By what a method's test images are encoded: its own encoder, with more trials where it was hurried."""
-    return replace(solver, solver=FAST_TEST.solver) if isinstance(solver, type(FAST)) else solver
+    return replace(solver, solver=FAST_TEST.solver) if isinstance(solver, WarmStart) else solver
 
 
 def _seeds(setting: Setting) -> tuple[int, ...]:
@@ -125,6 +128,8 @@ def trainers(setting: Setting) -> dict[str, Solver]:
         "warm quasi-Newton, 2 trials": replace(FAST, solver=replace(newton, max_trials=2)),
         "warm quasi-Newton, 5 trials": FAST,
         "warm quasi-Newton, 20 trials": replace(FAST, solver=replace(newton, max_trials=20)),
+        "warm start, own coordinates, 5 trials": StartOnly(**vars(FAST)),
+        "zero start, warm coordinates, 5 trials": CoordinatesOnly(**vars(FAST)),
     }
 
 
@@ -167,6 +172,18 @@ def auto_decoders(setting: Setting, stand_in: bool) -> pd.DataFrame:
             test = Evaluate(training, row.images, COLD_TEST, setting.profile.beyond_tested)
             rows.append((rate, row.seed, row.images, test))
     return pd.DataFrame(rows, columns=["rate", "seed", "images", "config"])
+
+
+def everything(setting: Setting, stand_in: bool) -> list[RunConfig]:
+    """Every run of a profile, of the paper and beyond it, those that others rest on included."""
+    plans = experiments.plans(setting, stand_in)
+    plans += [make(setting, stand_in) for make in (curves, ends, gaps, compared, stability, auto_decoders)]
+    found = dict.fromkeys([config for plan in plans for config in plan.config] + [race(setting, stand_in)])
+    for config in list(found):
+        while needed := config.dependencies():
+            config = needed[0]
+            found[config] = None
+    return list(found)
 
 
 def reached(plan: pd.DataFrame, setting: Setting, origin: Source) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from gfe_core.accelerated import QuasiNewtonAMD
 from gfe_core.amd import AMD
-from gfe_core.companion.configs import Evaluate, Latents, RunConfig, Stiffness, Train, TrainByAdjoint
+from gfe_core.companion.configs import Evaluate, Latents, Stiffness, Train, TrainByAdjoint
 from gfe_core.companion.profiles import CURVE_IMAGES, EPOCH, FLOW_KEPT, FLOW_STEP, Setting
 from gfe_core.encoding import Solver
 from gfe_core.fixed_grid import FixedGrid
@@ -188,13 +188,7 @@ def latents(setting: Setting, stand_in: bool) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["data", "method", "seed", "images", "config"])
 
 
-def everything(setting: Setting, stand_in: bool) -> list[RunConfig]:
-    """Every run of a profile, those that others rest on included."""
-    plans = [make(setting, stand_in) for make in (figure3_left, figure3_right, stiffness, table1, figure4, latents)]
-    plans += [make(setting, dataset, stand_in) for make in (table2, unhurried) for dataset in EPOCH]
-    found = dict.fromkeys(config for plan in plans for config in plan.config)
-    for config in list(found):
-        while needed := config.dependencies():
-            config = needed[0]
-            found[config] = None
-    return list(found)
+def plans(setting: Setting, stand_in: bool) -> list[pd.DataFrame]:
+    """All frames of runs above: what the paper's figures and tables need."""
+    made = [make(setting, stand_in) for make in (figure3_left, figure3_right, stiffness, table1, figure4, latents)]
+    return made + [make(setting, dataset, stand_in) for make in (table2, unhurried) for dataset in EPOCH]

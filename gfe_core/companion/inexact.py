@@ -1,4 +1,4 @@
-"""What an inexact encoding costs the decoder's gradient (beyond the paper)."""
+"""What an inexact encoding costs the decoder's gradient, and what a start saves it (beyond the paper)."""
 
 from __future__ import annotations
 
@@ -42,6 +42,20 @@ def gradient_errors(
     mean = torch.stack(exact).mean(dim=0)
     noise = sum(float((each - mean).norm() / each.norm()) for each in exact) / len(exact)
     return pd.DataFrame(rows, columns=["encoder", "trials", "batch", "passes", "gap", "error"]), noise
+
+
+def starting_points(
+    decoder: nn.Module, images: Tensor, points: Mapping[str, Tensor], encoders: Mapping[int, Solver]
+) -> pd.DataFrame:
+    """Mean losses of ``images`` (N, P) at each of ``points`` (N, d) and after each of ``encoders`` from there.
+
+    The keys of ``encoders`` are their numbers of trials. Columns: start, trials (0: at the point itself), loss.
+    """
+    objective, rows = Objective(decoder, images), []
+    for name, z in points.items():
+        losses = {0: objective.value(z)} | {k: solver.encode(objective, z).loss for k, solver in encoders.items()}
+        rows += [(name, trials, float(loss.double().mean())) for trials, loss in losses.items()]
+    return pd.DataFrame(rows, columns=["start", "trials", "loss"])
 
 
 def _gradient(objective: Objective, encoding: Encoding) -> Tensor:

@@ -14,7 +14,7 @@ from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
-from gfe_core.companion.experiments import everything
+from gfe_core.companion.beyond import everything
 from gfe_core.companion.figures import markdown
 from gfe_core.companion.profiles import Setting, home
 from gfe_core.companion.runs import finished
