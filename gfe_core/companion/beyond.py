@@ -134,8 +134,11 @@ def trainers(setting: Setting) -> dict[str, Solver]:
 
 
 def compared(setting: Setting, stand_in: bool) -> pd.DataFrame:
-    """Each of :func:`trainers` on as many images as Table 1's last row: columns trainer, seed, images, config."""
-    images, rows = setting.profile.table1_images[-1], []
+    """Each of :func:`trainers` on as many images as Table 1's last row: columns trainer, seed, images, config.
+
+    On no more than the remedies get: in a smoke test both are short.
+    """
+    images, rows = min(setting.profile.table1_images[-1], setting.profile.stability_images), []
     for seed in _seeds(setting):
         for name, solver in trainers(setting).items():
             training = _fast(setting, stand_in, seed, (images,), solver=solver, validation_images=100)
@@ -146,29 +149,30 @@ def compared(setting: Setting, stand_in: bool) -> pd.DataFrame:
 
 def stability(setting: Setting, stand_in: bool) -> pd.DataFrame:
     """Long trainings under each of :func:`remedies`: columns remedy, seed, images, config (an :class:`Optimum`)."""
-    profile, rows = setting.profile, []
-    points = (profile.stability_images // 4, profile.stability_images)
+    images, count, rows = setting.profile.stability_images, setting.profile.optimum_images, []
     for seed in _seeds(setting):
         for remedy, fields in remedies(setting).items():
-            training = _fast(setting, stand_in, seed, points, validation_images=100, **fields)
-            for images in points:
-                test = Evaluate(training, images, tester(training.solver), profile.optimum_images)
-                rows.append((remedy, seed, images, Optimum(test, profile.optimum_images)))
+            training = _fast(setting, stand_in, seed, (images,), validation_images=100, **fields)
+            test = Evaluate(training, images, tester(training.solver), count)
+            rows.append((remedy, seed, images, Optimum(test, count)))
     return pd.DataFrame(rows, columns=["remedy", "seed", "images", "config"])
 
 
 def auto_decoders(setting: Setting, stand_in: bool) -> pd.DataFrame:
     """DeepSDF's auto-decoder, by learning rate of its latents: columns rate, seed, images, config.
 
-    It sees as many images as Table 2's autoencoder, and is tested by encoding from z = 0 with BFGS.
+    It sees as many images as Table 2's autoencoder, and is tested at the last and at every fifth of its points, by
+    encoding from z = 0 with BFGS.
     """
     rows = []
     for row in curves(setting, stand_in).query("schedule == 'constant' and method == 'ae'").itertuples():
         ae = row.config.training
-        if row.images not in (*ae.kept[2::3], ae.kept[-1]):
+        kept = tuple(dict.fromkeys((*ae.kept[4::5], ae.kept[-1])))
+        if row.images not in kept:
             continue
         for rate in LATENT_RATES:
-            training = TrainStored(**vars(ae) | {"solver": COLD_TEST, "latent_rate": rate})
+            changed = {"solver": COLD_TEST, "latent_rate": rate, "measured": (), "kept": kept}
+            training = TrainStored(**vars(ae) | changed)
             test = Evaluate(training, row.images, COLD_TEST, setting.profile.beyond_tested)
             rows.append((rate, row.seed, row.images, test))
     return pd.DataFrame(rows, columns=["rate", "seed", "images", "config"])
