@@ -167,9 +167,9 @@ PROFILES = {
             beyond_images=800_000,
             beyond_tested=1000,
             stability_images=102_400,
-            optimum_images=200,
-            race_images=256,
-            race_passes=2500,
+            optimum_images=100,
+            race_images=128,
+            race_passes=2000,
         ),
     )
 }
