@@ -70,20 +70,17 @@ def encoding_step(decoder: nn.Module, solver: Solver, gradient: Gradient, loss: 
 
     Costs the solver's decoder passes and those of ``gradient``.
     """
-    parameters = tuple(decoder.parameters())
+    return lambda images: iteration(Objective(decoder, images, loss), solver, gradient)
 
-    learn = getattr(solver, "learn", None)  # of a solver that starts where earlier batches point to
 
-    def step(images: Tensor) -> Tensor:
-        objective = Objective(decoder, images, loss)
-        encoding = solver.encode(objective, record=gradient.needs_path)  # z*, Eq. (2) or (5)
-        for parameter, slope in zip(parameters, gradient(objective, encoding), strict=True):
-            parameter.grad = slope
-        if learn is not None:
-            learn(objective, encoding)
-        return encoding.loss
-
-    return step
+def iteration(objective: Objective, solver: Solver, gradient: Gradient) -> Tensor:
+    """The losses (B,) of a batch at its z*; d_theta of their sum is left in .grad. See :func:`encoding_step`."""
+    encoding = solver.encode(objective, record=gradient.needs_path)  # z*, Eq. (2) or (5)
+    for parameter, slope in zip(objective.decoder.parameters(), gradient(objective, encoding), strict=True):
+        parameter.grad = slope
+    if learn := getattr(solver, "learn", None):  # of a solver that starts where earlier batches point to
+        learn(objective, encoding)
+    return encoding.loss
 
 
 def autoencoder_step(autoencoder: AutoEncoder, loss: Loss = bce) -> Step:
@@ -132,8 +129,7 @@ class Training:
         started = compute_seconds(self.pool.device)
         try:
             for _ in range(iterations):
-                drawn = torch.randint(len(self.pool), (size,), generator=self.generator)
-                total += self.step(self.pool[drawn.to(self.pool.device)]).sum()
+                total += self.step(self.pool[self.draw().to(self.pool.device)]).sum()
                 self.optimizer.param_groups[0]["lr"] = self.recipe.rate(self.images)
                 self.optimizer.step()
                 self.images += size
@@ -146,6 +142,10 @@ class Training:
                 f"the training loss is {mean} before {self.images} images; lower the learning rate or check the images."
             )
         return mean
+
+    def draw(self) -> Tensor:
+        """Where the images of the next batch stand in the pool: (B,), on the CPU."""
+        return torch.randint(len(self.pool), (self.recipe.batch_size,), generator=self.generator)
 
     def state_dict(self) -> dict[str, Any]:
         """All that :meth:`load_state_dict` needs to go on as if nothing had happened."""

@@ -66,13 +66,7 @@ class WarmEncoder:
         """Encode by ``settings.solver`` from ``z0`` (B, d), by default from :meth:`start`, zero before any batch."""
         z0 = objective.start(self.start(objective.images) if z0 is None and self.state else z0)
         factor = self.state["factor"] if self.state else torch.eye(z0.shape[1]).to(z0)
-        penalised = Penalised(objective, self.settings.penalty)
-        moved = self.settings.solver.encode(Moved(penalised, z0, factor), torch.zeros_like(z0), record)
-        z, path = z0 + moved.z @ factor.T, None
-        if record:
-            at = z0 + moved.path.z @ factor.T
-            path = replace(moved.path, z=at, loss=moved.path.loss - penalised.added(at))
-        return replace(moved, z=z, loss=moved.loss - penalised.added(z), path=path)
+        return encode_moved(self.settings, objective, z0, factor, record)
 
     @torch.no_grad()
     def learn(self, objective: Objective, encoding: Encoding) -> None:
@@ -111,6 +105,17 @@ class WarmEncoder:
         self.batches, self.state = state["batches"], state["state"]
 
 
+def encode_moved(settings: WarmStart, objective: Objective, z0: Tensor, factor: Tensor, record: bool) -> Encoding:
+    """Encode from ``z0`` (B, d) in the coordinates u of z = z0 + L u, L being ``factor``, as in :class:`Moved`."""
+    penalised = Penalised(objective, settings.penalty)
+    moved = settings.solver.encode(Moved(penalised, z0, factor), torch.zeros_like(z0), record)
+    z, path = z0 + _times(moved.z, factor.mT), None
+    if record:
+        at = z0 + _times(moved.path.z, factor.mT)
+        path = replace(moved.path, z=at, loss=moved.path.loss - penalised.added(at))
+    return replace(moved, z=z, loss=moved.loss - penalised.added(z), path=path)
+
+
 def inverse_factor(curvature: Tensor, floor: float = 1e-4) -> Tensor:
     """L with L L^T = (H + floor m I)^-1, m the mean of H's diagonal: (d, d) -> (d, d).
 
@@ -123,11 +128,17 @@ def inverse_factor(curvature: Tensor, floor: float = 1e-4) -> Tensor:
             "penalty on |z|^2, or lower the learning rate."
         )
     damped = curvature + floor * size * torch.eye(len(curvature)).to(curvature)
-    return torch.linalg.cholesky(torch.linalg.inv(damped))
+    factor, failed = torch.linalg.cholesky_ex(torch.linalg.inv(damped))
+    if failed:  # by rounding, where H is steep in one direction and flat in the others
+        factor = torch.linalg.cholesky(torch.linalg.inv(damped.double())).to(curvature)
+    return factor
 
 
 class Moved(Objective):
-    """An objective in the coordinates u of z = z0 + u L^T; it counts into the same passes."""
+    """An objective in the coordinates u of z = z0 + u L^T; it counts into the same passes.
+
+    L is ``factor``, one (d, d) for all images or one for each, (B, d, d).
+    """
 
     def __init__(self, objective: Objective, z0: Tensor, factor: Tensor) -> None:
         self.__dict__.update(vars(objective))
@@ -135,21 +146,27 @@ class Moved(Objective):
 
     def value(self, u: Tensor) -> Tensor:
         """l(y, D(z0 + u L^T)). One forward pass."""
-        return self.within.value(self.z0 + u @ self.factor.T)
+        return self.within.value(self.z0 + _times(u, self.factor.mT))
 
     def value_and_grad(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """That and its gradient in u. One forward and one backward pass."""
-        loss, gradient = self.within.value_and_grad(self.z0 + u @ self.factor.T)
-        return loss, gradient @ self.factor
+        loss, gradient = self.within.value_and_grad(self.z0 + _times(u, self.factor.mT))
+        return loss, _times(gradient, self.factor)
 
     def gauss_newton(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Those and the Gauss-Newton matrix in u. 1 + d forward passes."""
-        loss, gradient, curvature = self.within.gauss_newton(self.z0 + u @ self.factor.T)
-        return loss, gradient @ self.factor, self.factor.T @ curvature @ self.factor
+        loss, gradient, curvature = self.within.gauss_newton(self.z0 + _times(u, self.factor.mT))
+        return loss, _times(gradient, self.factor), self.factor.mT @ curvature @ self.factor
 
     def select(self, index: Tensor) -> Moved:
         """The same for the images at ``index``."""
-        return Moved(self.within.select(index), self.z0[index], self.factor)
+        factor = self.factor if self.factor.ndim == 2 else self.factor[index]
+        return Moved(self.within.select(index), self.z0[index], factor)
+
+
+def _times(rows: Tensor, factor: Tensor) -> Tensor:
+    """Each of ``rows`` (..., B, d) times ``factor``, (d, d) or one for each image, (B, d, d)."""
+    return rows @ factor if factor.ndim == 2 else (rows[..., None, :] @ factor)[..., 0, :]
 
 
 def _with_one(images: Tensor) -> Tensor:

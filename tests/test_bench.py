@@ -146,6 +146,13 @@ def test_trainings_are_timed_to_the_same_images_and_tested_on_the_same_decoder(m
     assert (race.optimum <= race.test_loss * (1 + 1e-6)).all() and (race.seconds > 0).all()
 
 
+def test_seeds_are_timed_together_and_alone():
+    dataset = load("mnist", locate("embedded", "mnist", Path("unused")))
+    frame = bench.seeds_at_once(dataset, "cpu", (1, 2), batches=1)
+    assert frame.columns.tolist() == ["seeds", "stacked_ms", "separate_ms"]
+    assert frame.seeds.tolist() == [1, 2] and (frame > 0).all(axis=None)
+
+
 def test_the_median_leaves_the_first_call_out():
     calls = []
     assert median_seconds(lambda: calls.append(1) or time.sleep(0.05 if len(calls) == 1 else 0.001), "cpu", 3) < 0.04

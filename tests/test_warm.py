@@ -93,6 +93,16 @@ def test_the_factor_is_an_inverse_square_root():
     assert inverse_factor(torch.zeros(5, 5) + torch.diag(torch.tensor([1.0, 0, 0, 0, 0]))).isfinite().all()
 
 
+def test_a_curvature_that_is_steep_in_few_directions_is_inverted_in_float32():
+    """Where the inverse is not positive any more by rounding, as it is for most of these matrices."""
+    for seed in range(20):
+        turn = torch.linalg.qr(torch.randn(20, 20, generator=seeded(seed), dtype=torch.float64))[0]
+        h = turn @ torch.diag(torch.logspace(-9, 0, 20, dtype=torch.float64)) @ turn.T
+        factor = inverse_factor(h.float()).double()
+        exact = torch.linalg.inv(h + 1e-4 * h.diagonal().mean() * torch.eye(20, dtype=torch.float64))
+        assert torch.allclose(factor @ factor.T, exact, atol=2e-3 * float(exact.max()))
+
+
 def test_encoding_changes_nothing_and_does_not_depend_on_the_batch():
     generator = seeded(3)
     decoder, y = Decoder(generator=generator), torch.rand(16, 784, generator=generator)

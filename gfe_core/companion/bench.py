@@ -30,6 +30,7 @@ from gfe_core.encoding import Solver
 from gfe_core.levenberg_marquardt import LevenbergMarquardt
 from gfe_core.models import Decoder
 from gfe_core.objective import Objective
+from gfe_core.stacked import StackedTraining
 from gfe_core.warm import WarmEncoder
 
 RACED_AT = 48_000  # training images of the decoder that the encoders race on
@@ -135,6 +136,34 @@ def small_batches(
     return pd.DataFrame(rows, columns=["batch", "encoder", "solver", "passes", "gap", "seconds", "gradients"])
 
 
+def seeds_at_once(
+    dataset: Dataset, device: str, counts: Iterable[int] = (1, 2, 4, 8), batches: int = 20
+) -> pd.DataFrame:
+    """Milliseconds of a training iteration for each seed, where several are trained as one stack and one after another.
+
+    By the accelerated encoder, on one thread, after ``batches`` batches that do not count. Columns: seeds, stacked_ms,
+    separate_ms.
+    """
+    pool, threads, rows = dataset.train.images.to(device), torch.get_num_threads(), []
+    torch.set_num_threads(1)
+    try:
+        for count in counts:
+            generators = [Generator().manual_seed(seed) for seed in range(count)]
+            decoders = [Decoder(generator=generator).to(device) for generator in generators]
+            stack = StackedTraining(decoders, generators, FAST, pool)
+            alone, *_ = begin(Train(dataset.name, dataset.stand_in, 0, FAST, (16,), device=device), dataset)
+            row: dict[str, float] = {"seeds": count}
+            for name, training, shared in (("stacked_ms", stack, count), ("separate_ms", alone, 1)):
+                training.advance(16 * batches)
+                before = training.seconds
+                training.advance(32 * batches)
+                row[name] = 1000 * (training.seconds - before) / batches / shared
+            rows.append(row)
+    finally:
+        torch.set_num_threads(threads)
+    return pd.DataFrame(rows)
+
+
 def median_seconds(work: Callable[[], object], device: str, repeats: int) -> float:
     """The median wall time of ``work``, after one call that does not count."""
     clock = []
@@ -196,6 +225,9 @@ def main(options: argparse.Namespace) -> int:
         frame = scaling(dataset, setting.device, options.repeats)
         _show(frame, "Scaling")
         results["scaling"] = frame.to_dict("records")
+        frame = seeds_at_once(dataset, setting.device)
+        _show(frame, "Training several seeds at once, one thread: milliseconds of an iteration for each seed")
+        results["seeds at once"] = frame.to_dict("records")
     path = Path(options.json) if options.json else home() / "build" / "bench.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(results, indent=1))

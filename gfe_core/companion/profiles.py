@@ -195,7 +195,9 @@ class Setting:
         if device not in ("auto", "cpu", "cuda"):
             raise ValueError(f"device {device!r} is unknown; valid are auto, cpu and cuda.")
         chosen = tuple(int(seed) for seed in seeds.split(",")) if seeds else PROFILES[profile].seeds
-        return cls(PROFILES[profile], data, chosen, jobs or os.cpu_count() or 1, resolve_device(device))
+        where = resolve_device(device)
+        at_once = 1 if where == "cuda" else os.cpu_count() or 1  # on a GPU, runs side by side would spoil their clocks
+        return cls(PROFILES[profile], data, chosen, jobs or at_once, where)
 
     @property
     def figures(self) -> Path:
