@@ -228,6 +228,14 @@ def test_settings_refuse_what_they_do_not_know():
     assert Setting.of("smoke", seeds="3,4").seeds == (3, 4)
 
 
+def test_runs_on_a_gpu_go_one_after_another_unless_told_otherwise(monkeypatch):
+    """Their clock is the wall's."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert Setting.of("smoke", device="cuda").jobs == 1
+    assert Setting.of("smoke", device="cuda", jobs=3).jobs == 3
+    assert Setting.of("smoke", device="cpu").jobs == os.cpu_count()
+
+
 def test_a_warm_training_survives_a_kill_and_its_tests_use_its_own_encoder(monkeypatch):
     """What the encoder has learnt is saved with the training, and kept with the weights."""
     warm = WarmStart(QuasiNewtonAMD(s_0=1.0, tolerance=0.0, max_trials=3), refresh=2)

@@ -16,12 +16,11 @@ from torch import Generator, Tensor, nn
 
 from gfe_core.accelerated import BarzilaiBorweinAMD, NesterovAMD, QuasiNewtonAMD
 from gfe_core.companion.baselines import AdamEncoder
-from gfe_core.companion.configs import Train
+from gfe_core.companion.configs import Evaluate, Optimum, Train
 from gfe_core.companion.environment import Exit
 from gfe_core.companion.execute import begin, encode
 from gfe_core.companion.experiments import FAST, FAST_TEST, LITERAL, UNCAPPED
 from gfe_core.companion.figures import markdown
-from gfe_core.companion.optimum import optimum
 from gfe_core.companion.profiles import Setting, home
 from gfe_core.companion.race import Entrant, cheapest, encoding_race, entrants, warm_entrants
 from gfe_core.companion.runs import hardware, run, source
@@ -176,8 +175,8 @@ def median_seconds(work: Callable[[], object], device: str, repeats: int) -> flo
     return float(pd.Series(clock[1:]).median())
 
 
-def raced_decoder(setting: Setting, dataset: Dataset) -> tuple[nn.Module, dict[str, Tensor]]:
-    """The trained decoder that encoders race on, and what its training's warm start had learnt; a cached run."""
+def raced_decoder(setting: Setting, dataset: Dataset) -> tuple[Train, nn.Module, dict[str, Tensor]]:
+    """A cached training, the decoder that encoders race on, and what the training's warm start had learnt."""
     config = Train(
         "mnist", dataset.stand_in, 0, FAST, (RACED_AT,), (RACED_AT,), validation_images=100, device=setting.device
     )
@@ -185,7 +184,7 @@ def raced_decoder(setting: Setting, dataset: Dataset) -> tuple[nn.Module, dict[s
     decoder = Decoder()
     decoder.load_state_dict(weights[str(RACED_AT)])
     knowledge = {name: tensor.to(setting.device) for name, tensor in weights[f"{RACED_AT} start"].items()}
-    return decoder.to(setting.device), knowledge
+    return config, decoder.to(setting.device), knowledge
 
 
 def main(options: argparse.Namespace) -> int:
@@ -200,11 +199,9 @@ def main(options: argparse.Namespace) -> int:
     chosen = options.only or ["encoding", "training", "scaling"]
     print(", ".join(f"{name}: {value}" for name, value in results.items()), flush=True)
     if "encoding" in chosen:
-        decoder, knowledge = raced_decoder(setting, dataset)
+        training, decoder, knowledge = raced_decoder(setting, dataset)
         images = dataset.test.images[: max(options.images)].to(setting.device)
-        warm = FAST_TEST.encoder()
-        warm.state = knowledge
-        found, _ = optimum(decoder, images, {"warm": encode(decoder, images, warm)["z"]})
+        found = run(Optimum(Evaluate(training, RACED_AT, FAST_TEST, len(images)), len(images)), source(setting)).history
         best = torch.tensor(found.loss.to_numpy(), device=setting.device)
         print(f"The optimum of {len(images):,} images: all starts agree on {found.agree.mean():.1%}.", flush=True)
         racers = entrants(warm_entrants(knowledge))
