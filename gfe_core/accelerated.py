@@ -200,19 +200,18 @@ class QuasiNewtonAMD(_Scaled):
         return state["z"] - step[:, None] * direction, step * (state["gradient"] * direction).sum(dim=1)
 
     def _next(self, state: State, point: Tensor, gradient: Tensor, falls: Tensor) -> State:
-        moved, turned = point - state["z"], gradient - state["gradient"]
+        moved, turned = point - state["z"], torch.where(falls[:, None], gradient - state["gradient"], 0.0)
         h, along = state["inverse"], (moved * turned).sum(dim=1)
         known = falls & (along > 1e-8 * moved.norm(dim=1) * turned.norm(dim=1))
-        fresh = known & state["fresh"]  # the first pair sets the scale
         swung = torch.bmm(h, turned[:, :, None])[:, :, 0]
-        scale = torch.where(fresh, along / (turned * swung).sum(dim=1), 1.0)
-        h, swung = scale[:, None, None] * h, scale[:, None] * swung
-        rho = torch.where(known, 1 / along, 0.0)
-        # H <- (I - rho m t^T) H (I - rho t m^T) + rho m m^T
-        outer = moved[:, :, None] * swung[:, None, :]
-        weight = rho + rho.square() * (turned * swung).sum(dim=1)
-        h = h + weight[:, None, None] * (moved[:, :, None] * moved[:, None, :])
-        h = h - rho[:, None, None] * (outer + outer.transpose(1, 2))
+        if (fresh := known & state["fresh"]).any():  # the first pair sets the scale
+            scale = torch.where(fresh, along / (turned * swung).sum(dim=1), 1.0)
+            h, swung = scale[:, None, None] * h, scale[:, None] * swung
+        rho = torch.where(known, 1 / along, 0.0)[:, None]
+        # H <- (I - rho m t^T) H (I - rho t m^T) + rho m m^T, which adds m (w m - rho H t)^T - H t (rho m)^T
+        weight = rho + rho.square() * (turned * swung).sum(dim=1, keepdim=True)
+        right = torch.stack([weight * moved - rho * swung, -rho * moved], dim=1)
+        h = torch.baddbmm(h, torch.stack([moved, swung], dim=2), right)
         slope = torch.where(falls[:, None], gradient, state["gradient"])
         s = torch.where(falls, 1.0, self.beta * state["s"])
         direction = torch.bmm(h, slope[:, :, None])[:, :, 0]

@@ -186,6 +186,32 @@ def test_a_flat_curve_is_finished_and_a_decoder_that_ignores_z_at_once(make):
     assert encoding.steps.tolist() == [0] * 6
 
 
+@first_order
+def test_a_trial_that_is_not_finite_is_refused_and_leaves_no_trace(make):
+    """The first step leads where the loss overflows; after refusals the minimum is found as if it had never been."""
+    decoder, a, h, y = linear_problem(rows=9, columns=4, batch=3)
+    objective = Objective(decoder, y, quadratic)
+    best = objective.value(torch.linalg.solve(h, a.T @ y.T).T)
+    solver = make(s_0=1e200, s_max=1e300, beta=1e-5, tolerance=0.0, max_trials=3000)
+    encoding = solver.encode(objective)
+    assert torch.allclose(encoding.loss, best, rtol=1e-3)
+
+
+def test_the_inverse_curvature_is_that_of_bfgs():
+    """One update against the textbook's product form, and the secant equation H t = m."""
+    generator = seeded(5)
+    root = torch.randn(2, 4, 4, generator=generator, dtype=torch.float64)
+    inverse, m, t = root @ root.mT, *torch.randn(2, 2, 4, generator=generator, dtype=torch.float64)
+    t = torch.where((m * t).sum(dim=1, keepdim=True) > 0, t, -t)
+    one = torch.ones(2, dtype=torch.float64)
+    state = {"z": 0 * m, "gradient": 0 * m, "inverse": inverse, "s": one, "fresh": one == 0}
+    found = QuasiNewtonAMD()._next(state, m, t, one == 1)["inverse"]
+    rho = (1 / (m * t).sum(dim=1))[:, None, None]
+    side = torch.eye(4, dtype=torch.float64) - rho * m[:, :, None] * t[:, None, :]
+    assert torch.allclose(found, side @ inverse @ side.mT + rho * m[:, :, None] * m[:, None, :])
+    assert torch.allclose((found @ t[:, :, None])[:, :, 0], m)
+
+
 @pytest.mark.parametrize("solver", (NesterovAMD, BarzilaiBorweinAMD, QuasiNewtonAMD))
 def test_refusals_are_not_taken_for_a_flat_curve(solver):
     """A first step a million times too long is refused some twenty times, more than ``patience``, and then mended."""
