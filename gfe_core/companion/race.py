@@ -133,10 +133,11 @@ def encoding_race(
     """Seconds in which each of ``racers`` encodes the first ``counts`` of ``images`` to near the optimum ``best`` (N,).
 
     The solver for each of :data:`TARGETS` is chosen on the first 256 images, to within nine tenths of it, so that all
-    of them together are within it. Up to 256 images are one batch, timed ``repeats`` times in turn with the others'. More are encoded once, ``batch_size`` at a time, until ``limit_s``
-    seconds and ``repeats`` batches are over; the seconds are the median batch's times the number of batches. Columns:
-    encoder, target, images, solver, seconds, low, high (of the single timings), timings, passes (an image), per_second,
-    encoded (images), loss (of these, relative to the optimum).
+    of them together are within it. Up to 256 images are one batch, timed ``repeats`` times in turn with the others'.
+    More are encoded once, ``batch_size`` at a time, until ``limit_s`` seconds and ``repeats`` batches are over; the
+    seconds are the median batch's times the number of batches. Columns: encoder, target, images, solver, seconds, low,
+    high (of the single timings), timings, passes (an image), per_second, encoded (images), loss (of these, relative to
+    the optimum).
     """
     few, least, rows = images[:256], float(best[:256].double().mean()), []
     within = {0.9 * target: target for target in TARGETS}
