@@ -90,8 +90,10 @@ def test_half_a_warm_start_is_the_other_half_left_out(kind):
 
 @pytest.fixture
 def problem():
-    decoder = mlp((4, 6, 9), seed=4)
-    return decoder, decoder(torch.randn(8, 4, generator=seeded(4), dtype=torch.float64)).sigmoid().detach()
+    """A decoder of 4 latents and 9 pixels, and images that it cannot quite draw: no gradient vanishes."""
+    decoder, generator = mlp((4, 6, 9), seed=4), seeded(4)
+    logits = decoder(torch.randn(8, 4, generator=generator, dtype=torch.float64)).detach()
+    return decoder, (logits + torch.randn(8, 9, generator=generator, dtype=torch.float64)).sigmoid()
 
 
 def test_an_exact_encoding_has_the_exact_gradient_and_fewer_trials_a_worse_one(problem):
@@ -100,7 +102,7 @@ def test_an_exact_encoding_has_the_exact_gradient_and_fewer_trials_a_worse_one(p
     encoders = {("exact", 200): near, ("one", 1): LevenbergMarquardt(first=None, max_trials=1)}
     batches = [images[:4], images[4:]]
     errors, noise = gradient_errors(decoder, batches, encoders, near)
-    assert errors.groupby("encoder").error.max()["exact"] < 1e-4 < errors.groupby("encoder").error.min()["one"]
+    assert errors.groupby("encoder").error.max()["exact"] < 1e-3 < errors.groupby("encoder").error.min()["one"]
     assert (errors.query("encoder == 'one'").gap > 0).all()
     exact = [
         torch.cat([part.flatten() for part in ApproximateGradient()(o, near.encode(o))])
