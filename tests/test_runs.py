@@ -135,10 +135,24 @@ def test_results_do_not_depend_on_the_number_of_jobs(tmp_path, monkeypatch):
     histories = []
     for jobs in (1, 2):
         monkeypatch.setenv("GFE_HOME", str(tmp_path / str(jobs)))
-        setting = Setting(PROFILES["smoke"], "embedded", (0, 1), jobs, "cpu")
+        setting = Setting(PROFILES["quick"], "embedded", (0, 1), jobs, "cpu")
         made = runs.run_grid(configs, setting, EMBEDDED)
         histories.append(pd.concat([run.history for run in made]).drop(columns="seconds"))
     pd.testing.assert_frame_equal(*histories)
+
+
+@pytest.mark.parametrize(("profile", "count", "jobs"), [("smoke", 4, 1), ("smoke", 5, 2), ("quick", 2, 2)])
+def test_a_few_short_runs_start_no_processes(monkeypatch, home, profile, count, jobs):
+    asked = []
+
+    def parallel(n_jobs, **_):
+        asked.append(n_jobs)
+        return lambda tasks: [function(*arguments) for function, arguments, _ in tasks]
+
+    monkeypatch.setattr(runs, "Parallel", parallel)
+    configs = [train(seed=seed) for seed in range(count)]
+    runs.run_grid(configs, Setting(PROFILES[profile], "embedded", (0,), 2, "cpu"), EMBEDDED)
+    assert asked == [jobs]
 
 
 def test_an_interrupted_training_goes_on_where_it_was_saved(monkeypatch, home):

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
-from torchdiffeq import odeint
 
 from gfe_core.encoding import Encoding, Status
 from gfe_core.objective import Objective, bce
@@ -62,6 +61,8 @@ class OdeEncoder:
 
     def encode(self, objective: Objective, z0: Tensor | None = None, record: bool = False) -> Encoding:
         """Encode from ``z0``."""
+        from torchdiffeq import odeint  # slow to import, and needed for this encoder only
+
         before, z = objective.evaluations, objective.start(z0)
         span = torch.tensor([0.0, self.tau]).to(z)
         options = {"step_size": self.tau / self.slices} if self.method == "rk4" else None

@@ -42,6 +42,11 @@ def _fast(setting: Setting, stand_in: bool, seed: int, points: tuple[int, ...], 
     return replace(config, **changed)
 
 
+def _glance(setting: Setting) -> int:
+    """Validation images for trainings of which only the end counts."""
+    return min(100, setting.profile.validation_images)
+
+
 def _few(setting: Setting, stand_in: bool) -> dict[int, Train]:
     """Table 1's trainings by uncapped AMD, by seed."""
     plan = table1(setting, stand_in).query("method == 'gfe_amd_uncapped'")
@@ -150,7 +155,7 @@ def compared(setting: Setting, stand_in: bool) -> pd.DataFrame:
     few = _few(setting, stand_in)
     for seed in _seeds(setting):
         for name, solver in trainers(setting).items():
-            training = _fast(setting, stand_in, seed, (images,), solver=solver, validation_images=100)
+            training = _fast(setting, stand_in, seed, (images,), solver=solver, validation_images=_glance(setting))
             training = few[seed] if solver == UNCAPPED else training
             test = Evaluate(training, images, tester(solver), setting.profile.beyond_tested)
             rows.append((name, seed, images, test))
@@ -162,7 +167,7 @@ def stability(setting: Setting, stand_in: bool) -> pd.DataFrame:
     images, count, rows = setting.profile.stability_images, setting.profile.optimum_images, []
     for seed in _seeds(setting):
         for remedy, fields in remedies(setting).items():
-            training = _fast(setting, stand_in, seed, (images,), validation_images=100, **fields)
+            training = _fast(setting, stand_in, seed, (images,), validation_images=_glance(setting), **fields)
             test = Evaluate(training, images, tester(training.solver), count)
             rows.append((remedy, seed, images, Optimum(test, count)))
     return pd.DataFrame(rows, columns=["remedy", "seed", "images", "config"])

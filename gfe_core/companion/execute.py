@@ -15,10 +15,8 @@ from gfe_core.adjoint import TooCoarse
 from gfe_core.companion.baselines import StoredLatents
 from gfe_core.companion.configs import Evaluate, Latents, Optimum, Race, RunConfig, Stiffness, Train, TrainStored
 from gfe_core.companion.experiments import UNCAPPED
-from gfe_core.companion.latents import structure, tsne
 from gfe_core.companion.optimum import optimum
 from gfe_core.companion.race import approach, entrants, warm_entrants
-from gfe_core.companion.stiffness import stiffness
 from gfe_core.data import Dataset
 from gfe_core.encoding import Solver
 from gfe_core.models import AutoEncoder, Decoder
@@ -140,6 +138,8 @@ def _(config: Evaluate, dataset: Dataset, needed: list[dict], saved: Saved) -> t
 
 @execute.register
 def _(config: Stiffness, dataset: Dataset, needed: list[dict], saved: Saved) -> tuple[pd.DataFrame, dict]:
+    from gfe_core.companion.stiffness import stiffness  # slow to import, as is the next one: not for every worker
+
     images, frames = dataset.train.images[: config.count], []
     fresh = Decoder(generator=Generator().manual_seed(config.training.seed)).state_dict()
     for stage, weights in {"0": fresh, **needed[0]}.items():
@@ -172,6 +172,8 @@ def _(config: Race, dataset: Dataset, needed: list[dict], saved: Saved) -> tuple
 
 @execute.register
 def _(config: Latents, dataset: Dataset, needed: list[dict], saved: Saved) -> tuple[pd.DataFrame, dict]:
+    from gfe_core.companion.latents import structure, tsne
+
     z, labels = needed[0]["z"][: config.count].numpy(), dataset.test.labels[: config.count].numpy()
     drawn = tsne(z, config.perplexity, config.early_exaggeration, config.learning_rate)
     return structure(z, labels, drawn), {}

@@ -73,6 +73,7 @@ def save(figure: Figure, data: pd.DataFrame | None, name: str, setting: Setting,
     """
     folder = setting.figures
     _whole(folder / f"{name}.png", lambda path: figure.savefig(path, format="png"))
+    figure.set_layout_engine("none")  # the layout is found: a second time would cost as much as drawing
     _whole(folder / f"{name}.pdf", lambda path: figure.savefig(path, format="pdf", metadata={"CreationDate": None}))
     if data is not None:
         _whole(folder / f"{name}.csv", lambda path: data.to_csv(path, index=False))

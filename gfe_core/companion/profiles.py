@@ -29,9 +29,13 @@ class Profile:
     ``curve_ae``, ``curve_gfe`` training images to which Figure 4 is drawn . ``curve_ae_seeds``, ``curve_gfe_seeds`` how
     many of the seeds go that far . ``validation_images`` for its losses.
 
-    Of Figures 1 and 3: ``slices`` N of the fixed grids . ``flow_images`` training images on the right of Figure 3 .
-    ``adjoint_slices`` and ``adjoint_images`` the same for its left . ``flow_validation_images`` for their losses .
-    ``flow_seeds`` how many of the seeds they get . ``stiff_images`` how many images the stiffness is measured on.
+    ``pool_from`` how many runs must be missing for them to go side by side: the shorter the runs, the less it pays to
+    start processes for a few of them.
+
+    Of Figures 1 and 3: ``slices`` N of the fixed grids . ``drawn_slices`` N of the finest of those that notebooks
+    follow once . ``flow_images`` training images on the right of Figure 3 . ``adjoint_slices`` and ``adjoint_images``
+    the same for its left . ``flow_validation_images`` for their losses . ``flow_seeds`` how many of the seeds they
+    get . ``stiff_images`` how many images the stiffness is measured on.
 
     Of Table 2 and Figures 5 to 7: ``converged_seeds`` how many of the seeds they get . ``few_images`` the "1 % of the
     data" . ``epoch_share`` the part of an epoch that counts as one: GFE sees one of these, an AE twelve .
@@ -54,7 +58,9 @@ class Profile:
     curve_ae_seeds: int
     curve_gfe_seeds: int
     validation_images: int
+    pool_from: int
     slices: int
+    drawn_slices: int
     flow_images: int
     adjoint_slices: int
     adjoint_images: int
@@ -83,13 +89,15 @@ PROFILES = {
             seeds=(0,),
             table1_images=(480, 960),
             literal_amd=False,
-            test_images=200,
-            curve_ae=1920,
-            curve_gfe=960,
+            test_images=150,
+            curve_ae=960,
+            curve_gfe=0,
             curve_ae_seeds=1,
-            curve_gfe_seeds=1,
-            validation_images=100,
+            curve_gfe_seeds=0,
+            validation_images=50,
+            pool_from=5,
             slices=10,
+            drawn_slices=40,
             flow_images=480,
             adjoint_slices=20,
             adjoint_images=160,
@@ -97,17 +105,17 @@ PROFILES = {
             flow_seeds=1,
             stiff_images=1,
             converged_seeds=1,
-            few_images=160,
-            epoch_share=0.0064,
+            few_images=80,
+            epoch_share=0.0032,
             map_images=150,
-            unhurried_images=20,
+            unhurried_images=10,
             beyond_seeds=1,
-            beyond_images=480,
+            beyond_images=320,
             beyond_tested=40,
             stability_images=480,
-            optimum_images=4,
+            optimum_images=2,
             race_images=4,
-            race_passes=40,
+            race_passes=20,
         ),
         Profile(
             name="quick",
@@ -120,7 +128,9 @@ PROFILES = {
             curve_ae_seeds=3,
             curve_gfe_seeds=0,
             validation_images=250,
+            pool_from=2,
             slices=25,
+            drawn_slices=200,
             flow_images=1920,
             adjoint_slices=100,
             adjoint_images=320,
@@ -151,7 +161,9 @@ PROFILES = {
             curve_ae_seeds=3,
             curve_gfe_seeds=1,
             validation_images=1000,
+            pool_from=2,
             slices=100,
+            drawn_slices=200,
             flow_images=6400,
             adjoint_slices=200,
             adjoint_images=960,

@@ -101,7 +101,7 @@ def run_grid(configs: Iterable[RunConfig], setting: Setting, origin: Source) -> 
     for stage in stages:
         missing = [config for config in stage if _read(config, _folder(config)) is None]
         if missing:
-            jobs = min(setting.jobs, len(missing))
+            jobs = min(setting.jobs, len(missing)) if len(missing) >= setting.profile.pool_from else 1
             made = Parallel(jobs, return_as="generator_unordered")(
                 delayed(_work)(c, origin, os.getpid()) for c in missing
             )
