@@ -207,7 +207,8 @@ def main(options: argparse.Namespace) -> int:
         racers = entrants(warm_entrants(knowledge))
         frame = encoding_race(decoder, images, best, options.images, racers, options.repeats, options.limit)
         for count, part in frame.groupby("images"):
-            _show(part.drop(columns=["solver", "images"]), f"Encoding {count:,} images")
+            above = part.above.map("{:+.3%}".format, na_action="ignore")
+            _show(part.drop(columns=["solver", "images"]).assign(above=above), f"Encoding {count:,} images")
         results["encoding"] = frame.to_dict("records")
         few = slice(16 * (min(len(images), 80) // 16))
         frame = small_batches(decoder, images[few], best[few], racers, options.repeats)
