@@ -135,10 +135,10 @@ def encoding_race(
     """Seconds in which each of ``racers`` encodes the first ``counts`` of ``images`` to near the optimum ``best`` (N,).
 
     The solver for each of :data:`TARGETS` is chosen on the first 256 images, to within nine tenths of it, so that all
-    of them together should be within it. Up to 256 images are one batch, timed ``repeats`` times in turn with the others'.
-    More are encoded once, ``batch_size`` at a time, until ``limit_s`` seconds and ``repeats`` batches are over; the
-    seconds are the median batch's times the number of batches. If they are not within the target, the next solver of
-    the ladder takes its turn. Columns: encoder, target, images, solver, encoded (images), passes (an image),
+    of them together should be within it. Up to 256 images are one batch, timed ``repeats`` times in turn with the
+    others'. More are encoded once, ``batch_size`` at a time, until ``limit_s`` seconds and ``repeats`` batches are
+    over; the seconds are the median batch's times the number of batches. If they are not within the target, the next
+    solver of the ladder takes its turn. Columns: encoder, target, images, solver, encoded (images), passes (an image),
     above (the optimum of these, relative), within (whether that is at most the target), seconds, low, high (of the
     single timings), timings, per_second; the last ten are missing where no solver was found.
     """
