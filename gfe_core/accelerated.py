@@ -7,6 +7,7 @@ choose better points to try. None of them follows a flow, so that ``t`` counts s
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +21,7 @@ State = dict[str, Tensor]  # of the images still under way, one row an image: z,
 
 
 @dataclass(frozen=True)
-class Trials:
+class Trials(ABC):
     """The loop that the solvers share: every image tries one point a round, and keeps it if the loss falls.
 
     - ``tolerance``, ``patience``: an image is finished (``CONVERGED``) when ``patience`` accepted steps together took
@@ -104,17 +105,17 @@ class Trials:
         loss, gradient = objective.value_and_grad(z)
         return loss, {"gradient": gradient}
 
+    @abstractmethod
     def _begin(self, state: State) -> State:
         """``state`` with the rule's own columns."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _trial(self, state: State) -> tuple[Tensor, Tensor]:
         """The points to try (b, d), and the decrease that is predicted there (b,)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _next(self, state: State, point: Tensor, gradient: Tensor, falls: Tensor) -> State:
         """The rule's columns after the trial ``point`` with its ``gradient``, accepted where the loss ``falls``."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from filelock import FileLock
 from torch import Tensor
+from torch.library import Library
 from torch.nn import functional
 
 DATASETS = ("mnist", "segmented_mnist", "fashion_mnist")
@@ -220,15 +221,15 @@ def _torchvision_datasets() -> ModuleType:
     """Import ``torchvision.datasets``, also where torch is a CPU build and torchvision was compiled for CUDA.
 
     In that pair torchvision's compiled operators cannot be loaded, and its import fails when it registers meta kernels
-    for ``nms`` and ``qnms``, which then do not exist. Declaring their schemas is enough; reading data uses neither.
+    for ``nms`` and ``qnms``, which then do not exist. Declaring their schemas is enough; a download uses neither.
     """
     try:
         import torchvision.datasets
     except RuntimeError:  # "operator torchvision::nms does not exist"
-        library = torch.library.Library("torchvision", "FRAGMENT")
-        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        _torchvision_datasets.library = library  # the declarations live as long as this object
+        declared = Library("torchvision", "FRAGMENT")
+        declared.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        declared.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        _torchvision_datasets.declared = declared  # the declarations live as long as this object
         import torchvision.datasets
 
     return torchvision.datasets

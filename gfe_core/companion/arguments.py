@@ -148,7 +148,13 @@ def parser() -> Parser:
     add("--from", type=number, dest="start", metavar="05", help="this notebook and those after it")
     add("--force", action="store_true", help="run again what an earlier call finished")
     add("--seeds", type=seeds, metavar="0,1,2", help="the seeds of the experiments (default: the profile's)")
-    add("--jobs", type=jobs, default=0, metavar="N", help="experiments side by side (default 0: one on each core)")
+    add(
+        "--jobs",
+        type=jobs,
+        default=0,
+        metavar="N",
+        help="experiments side by side (default 0: one on each core; smoke runs a few one by one)",
+    )
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default: auto)")
     published = "put the results of the paper profile into figures/paper/, notebooks/ and README.md, to be committed"
     add("--publish", action="store_true", help=published)

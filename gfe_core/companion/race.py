@@ -46,7 +46,7 @@ def warm_entrants(knowledge: dict[str, Tensor]) -> list[Entrant]:
         return encoder
 
     solvers = {
-        "QuasiNewtonAMD": QuasiNewtonAMD(s_0=1.0, patience=1, max_trials=10_000),  # five steps' patience costs 9 % more
+        "QuasiNewtonAMD": QuasiNewtonAMD(s_0=1.0, patience=1, max_trials=10_000),  # stops at the first flat step
         "GaussNewtonBFGS": GaussNewtonBFGS(patience=2, max_trials=10_000),
         "LevenbergMarquardt": LevenbergMarquardt(first=None, damping=0.01),
     }

@@ -90,8 +90,9 @@ def run(config: RunConfig, origin: Source) -> Run:
 
 
 def run_grid(configs: Iterable[RunConfig], setting: Setting, origin: Source) -> list[Run]:
-    """The runs of all ``configs`` in order, ``setting.jobs`` at a time, those that others depend on first.
+    """The runs of all ``configs`` in order, those that others depend on first, ``setting.jobs`` at a time.
 
+    Fewer than the profile's ``pool_from`` go one after another, for which no process has to start.
     A run uses one thread and its own generator, so its result does not depend on how many go side by side.
     """
     configs = list(configs)
