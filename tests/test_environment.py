@@ -5,9 +5,11 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import json
+import os
 import re
 import subprocess
 import sys
+import sysconfig
 import time
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
@@ -17,8 +19,8 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from gfe_core.companion import environment
-from gfe_core.companion.environment import Exit, Stop, ensure
+from gfe_core.companion import environment, inspection
+from gfe_core.companion.environment import MARKER, Exit, Stop, ensure
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULE = {"pillow": "PIL", "ipython": "IPython", "scikit-learn": "sklearn", "pyyaml": "yaml", "pytest-xdist": "xdist"}
@@ -37,6 +39,8 @@ class Installer:
         step = "probe" if "-c" in command else command[2]
         self.steps.append(step)
         assert pass_fds, "the child must hold the lock too"
+        assert (self.root / ".venv" / MARKER).is_file(), "what is interrupted now must be known as ours"
+        assert "--clear" not in command, "it would take the marker"
         if step == "venv":
             python = self.root / ".venv" / "bin" / "python"
             python.parent.mkdir(parents=True, exist_ok=True)
@@ -116,6 +120,58 @@ def test_interrupted_installation_is_repaired(root, installer, step):
 
 
 @pytest.mark.parametrize("step", WHOLE)
+def test_interrupted_first_installation_is_repaired(root, installer, step):
+    installer.failure = {step: KeyboardInterrupt()}
+    with pytest.raises(KeyboardInterrupt):
+        ensure(root)
+    assert not (root / ".venv" / "stamp").exists()
+    installer.failure, installer.steps = {}, []
+    (root / ".venv" / "half-made").touch()
+    ensure(root)
+    assert installer.steps == WHOLE and not (root / ".venv" / "half-made").exists()
+
+
+def test_interrupted_clearing_is_repaired_and_links_are_not_followed(root, installer, tmp_path, monkeypatch):
+    ensure(root)
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "file").touch()
+    (root / ".venv" / "link").symlink_to(tmp_path / "kept")
+    (root / "requirements.lock").write_text("torch==2\n")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(environment.shutil, "rmtree", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        ensure(root)
+    assert (root / ".venv" / MARKER).is_file() and not (root / ".venv" / "stamp").exists()
+    ensure(root)
+    assert installer.steps == 2 * WHOLE
+    assert not (root / ".venv" / "link").is_symlink() and (tmp_path / "kept" / "file").exists()
+
+
+def test_empty_folder_is_filled(root, installer):
+    (root / ".venv").mkdir()
+    ensure(root)
+    assert installer.steps == WHOLE
+
+
+def test_stamp_of_an_earlier_version_counts_as_a_marker(root, installer):
+    ensure(root)
+    (root / ".venv" / MARKER).unlink()
+    ensure(root)
+    assert installer.steps == WHOLE
+    (root / ".venv" / "stamp").write_text(f"{'0' * 32}\n/usr/bin/python3.11\n/some/other place\n")
+    ensure(root)
+    assert installer.steps == 2 * WHOLE and (root / ".venv" / MARKER).is_file()
+
+
+@pytest.mark.parametrize("text", ["", "mine\n", f"{'0' * 32}\n/usr/bin/python3.11\n", f"{'0' * 32}\nhere\nthere\n"])
+def test_other_stamp_does_not(root, text):
+    (root / ".venv").mkdir()
+    (root / ".venv" / "stamp").write_text(text)
+    with pytest.raises(Stop):
+        ensure(root)
+    assert files(root / ".venv").keys() == {root / ".venv" / "stamp"} and (root / ".venv" / "stamp").read_text() == text
+
+
+@pytest.mark.parametrize("step", WHOLE)
 def test_failure_is_one_sentence_and_leaves_the_rest_in_the_log(root, installer, step):
     installer.failure = {step: "WARNING: retrying\nERROR: No matching distribution found for torch==1\nWARNING: bye\n"}
     with pytest.raises(Stop, match=r"No matching .* torch==1\).*call again.*build/environment.log") as stop:
@@ -144,6 +200,116 @@ def test_two_calls_at_once_make_one(root, installer, capsys):
         list(pool.map(ensure, [root] * 4))
     assert installer.steps == WHOLE
     assert "waiting" in capsys.readouterr().err
+
+
+def files(folder: Path) -> dict[Path, object]:
+    """Everything in a folder: what each link points to, what each file holds, and when it was written."""
+    return {
+        path: os.readlink(path)
+        if path.is_symlink()
+        else path.is_file() and (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in folder.rglob("*")
+    }
+
+
+@pytest.fixture(params=["folder", "link"])
+def foreign(request, root, tmp_path, monkeypatch):
+    """A virtual environment made by hand that sees this one's packages, in place of `.venv` or linked to it."""
+    venv = root / ".venv" if request.param == "folder" else tmp_path / "foreign"
+    python = Path(sys._base_executable).resolve()
+    site = venv / Installer(root).site.relative_to(root / ".venv")
+    site.mkdir(parents=True)
+    (site / "these.pth").write_text(sysconfig.get_path("purelib"))
+    (venv / "bin").mkdir()
+    (venv / "bin" / "python").symlink_to(python)
+    (venv / "pyvenv.cfg").write_text(f"home = {python.parent}\n")
+    (venv / "mine").write_text("cannot be made again")
+    if request.param == "link":
+        (root / ".venv").symlink_to(venv)
+        (venv / MARKER).touch()  # the project's own, but of another repository, say
+    monkeypatch.setattr(inspection, "PROBE", "import packaging, pytest")  # the whole of it takes seconds
+    (root / "requirements.lock").write_text(f"packaging=={importlib.metadata.version('packaging')}\n")
+    return venv
+
+
+def test_foreign_environment_is_used_as_it_is(root, foreign, monkeypatch, capsys):
+    asked, ask, before = [], inspection.ask, files(foreign)
+    monkeypatch.setattr(inspection, "ask", lambda *command: (asked.append(command[1]), ask(*command))[1])
+    for _ in range(2):
+        assert ensure(root) == root / ".venv" / "bin" / "python"
+    assert asked == [inspection.ACCOUNT, inspection.PROBE, inspection.ACCOUNT], "the slow imports are tried once"
+    with (root / "requirements.lock").open("a") as lock:
+        lock.write(f'pytest=={pytest.__version__}\nnothing==1 ; sys_platform == "amiga"\n')
+    ensure(root)
+    assert asked[3:] == [inspection.ACCOUNT, inspection.PROBE]
+    assert files(foreign) == before and capsys.readouterr().err == ""
+
+
+def replace_python(venv: Path, script: str) -> None:
+    (venv / "bin" / "python").unlink()
+    (venv / "bin" / "python").write_text(f"#!/bin/sh\n{script}\n")
+    (venv / "bin" / "python").chmod(0o755)
+
+
+PIP = r"run \S+/\.venv/bin/python -m pip install -r \S+/requirements\.lock, or move it away"
+FAULTS = {
+    "other version": (
+        lambda venv, lock: lock.write_text("packaging==0.1\n"),
+        rf"packaging is [\d.]+, not 0\.1\): {PIP}",
+    ),
+    "missing": (lambda venv, lock: lock.write_text("nothing==1\n"), rf"\(nothing 1 is missing\): {PIP}"),
+    "many": (
+        lambda venv, lock: lock.write_text("".join(f"no{i}==1\n" for i in range(9))),
+        r"no2 1 is missing, 6 more\)",
+    ),
+    "import": (lambda venv, lock: (venv / "pyvenv.cfg").touch(), r"No module named 'of_that_name'\): .*move it away"),
+    "no python": (
+        lambda venv, lock: (venv / "bin" / "python").unlink(),
+        r"No such file .*bin/python.*\): move it away",
+    ),
+    "not its own": (
+        lambda venv, lock: (venv / "pyvenv.cfg").unlink(),
+        r"its bin/python is that of /.*\): move it away",
+    ),
+    "breaks": (lambda venv, lock: replace_python(venv, BROKEN), r"No module named 'torch'\): move it away"),
+    "silent": (lambda venv, lock: replace_python(venv, "exit 0"), r"does not answer as Python does\): move it away"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_foreign_environment_that_lacks_something_is_refused(root, foreign, monkeypatch, fault):
+    spoil, sentence = FAULTS[fault]
+    spoil(foreign, root / "requirements.lock")
+    if fault == "import":
+        monkeypatch.setattr(inspection, "PROBE", "import of_that_name")
+    before = files(foreign)
+    for _ in range(2):
+        with pytest.raises(Stop, match=sentence) as stop:
+            ensure(root)
+        assert stop.value.code == Exit.ENVIRONMENT == 3 and "\n" not in str(stop.value)
+        assert "not made by this project" in str(stop.value) and "call again" in str(stop.value)
+    assert files(foreign) == before
+
+
+def test_python_that_is_too_old_says_so(monkeypatch):
+    monkeypatch.setattr(sys, "version_info", (3, 10, 2))
+    with pytest.raises(SystemExit, match=r"3\.10.*3\.11"):
+        exec(inspection.ACCOUNT, {})
+
+
+@pytest.mark.parametrize("kind", ["nothing", "file", "itself", None])
+def test_link_to_no_folder_and_plain_file_are_left(root, installer, tmp_path, kind):
+    venv, file = root / ".venv", tmp_path / "file"
+    file.write_text("mine")
+    if kind:
+        venv.symlink_to(venv if kind == "itself" else tmp_path / kind)
+    else:
+        venv.write_text("mine")
+    before = files(tmp_path)
+    with pytest.raises(Stop, match="link to .*where there is no folder" if kind else "not a folder") as stop:
+        ensure(root)
+    assert stop.value.code == Exit.ENVIRONMENT and "move it away" in str(stop.value)
+    assert files(tmp_path) == before and installer.steps == []
 
 
 def conda(monkeypatch, tmp_path: Path, script: str, name: str = "gfe-companion") -> Path:
@@ -192,6 +358,17 @@ def locked() -> dict[str, str]:
     assert all(re.fullmatch(r"==[^*,]+", str(pin.specifier)) for pin in pins)
     assert [pin.name for pin in pins] == sorted((pin.name for pin in pins), key=str.lower)
     return {plain(pin.name): str(pin.specifier)[2:] for pin in pins if pin.marker is None or pin.marker.evaluate()}
+
+
+@pytest.mark.parametrize(("version", "platform"), [("3.11", "linux"), ("3.12", "linux"), ("3.13", "darwin")])
+def test_every_line_of_the_lock_is_understood(version, platform):
+    text, facts = (ROOT / "requirements.lock").read_text(), {"python_version": version, "sys_platform": platform}
+    pins = inspection.PIN.findall(text)
+    wrong = inspection.wrong_packages(pins, facts, dict.fromkeys(name for name, *_ in pins))
+    lines = map(Requirement, re.findall(r"(?m)^[^#\n].*", text))
+    needed = [line for line in lines if line.marker is None or line.marker.evaluate(facts)]
+    assert wrong == [f"{line.name} {str(line.specifier)[2:]} is missing" for line in needed]
+    assert inspection.wrong_packages([("torch", "2.1.0", "", "")], facts, {"torch": "2.1.0+cpu"}) == []
 
 
 def of_conda() -> dict[str, str]:

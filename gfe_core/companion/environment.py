@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
 from typing import IO
+
+from gfe_core.companion.inspection import PROBE, ask, find_fault
 
 
 class Exit(IntEnum):
@@ -35,37 +38,37 @@ class Stop(Exception):
         self.code = code
 
 
-# torchvision is looked for and not imported: beside a torch without CUDA its import needs the cure that data.py holds.
-PROBE = """
-import importlib.util
-import filelock, hypothesis, ipykernel, IPython, ipywidgets, joblib, jupyterlab, latex2mathml, matplotlib, nbclient
-import nbconvert, nbformat, numpy, pandas, papermill, PIL, psutil, pytest, ruff, scipy, seaborn, sklearn, threadpoolctl
-import torch, torchdiffeq, tqdm, traitlets, xdist, yaml
-if importlib.util.find_spec("torchvision") is None:
-    raise ModuleNotFoundError("No module named 'torchvision'")
-"""
+MARKER = "made-by-gfe-companion"
 
 
 def ensure(root: Path) -> Path:
     """Return the Python of the environment: the active conda environment's, or that of `.venv`, made now if it must be.
 
     `.venv` is made when it is missing, unfinished, moved, or from another requirements.lock; a second caller waits.
+    One that the project did not make is used if it has what is needed, and is never written to.
     Raises Stop (ENVIRONMENT) in one sentence; what pip said is in build/environment.log.
     """
     root = root.resolve()
     try:
         if conda := _active_conda(root):
             return conda
-        if not _is_current(root):
+        if not _is_foreign(root) and not _is_current(root):
             (root / "build").mkdir(exist_ok=True)
             with _alone(root / "build" / "environment.lock") as held:
-                if not _is_current(root):
+                if not _is_foreign(root) and not _is_current(root):
                     _make(root, held)
+        fault = find_fault(root) if _is_foreign(root) else None
     except OSError as error:
         raise Stop(
             f"the environment cannot be made in {root} ({error}): make that folder writable and whole, then call again",
             Exit.ENVIRONMENT,
         ) from error
+    if fault:
+        raise Stop(
+            f"{root / '.venv'} was not made by this project, so it is left as it is, and it cannot be used "
+            f"({fault.reason}): {fault.remedy}, then call again",
+            Exit.ENVIRONMENT,
+        )
     return _python(root)
 
 
@@ -78,13 +81,9 @@ def _active_conda(root: Path) -> Path | None:
     if name is None or active != name[1]:
         return None
     python = Path(prefix) / "bin" / "python"
-    try:
-        probe = subprocess.run([python, "-c", PROBE], capture_output=True, text=True, stdin=subprocess.DEVNULL)
-        if probe.returncode == 0:
-            return python
-        reason = (probe.stderr.strip().splitlines() or [f"exit status {probe.returncode}"])[-1]
-    except OSError as error:
-        reason = str(error)
+    _, reason = ask(python, PROBE)
+    if not reason:
+        return python
     repair = "conda env update -f environment.yml"
     _say(f"the conda environment {active} is incomplete ({reason}): using .venv instead; to repair it: {repair}")
     return None
@@ -100,9 +99,30 @@ def _stamp(root: Path) -> str:
     return f"{digest}\n{_python(root).resolve()}\n{root}\n"
 
 
+def _read_stamp(root: Path) -> str:
+    try:
+        return (root / ".venv" / "stamp").read_text(errors="replace")
+    except OSError:
+        return ""
+
+
 def _is_current(root: Path) -> bool:
-    stamp = root / ".venv" / "stamp"
-    return os.access(_python(root), os.X_OK) and stamp.is_file() and stamp.read_text() == _stamp(root)
+    return os.access(_python(root), os.X_OK) and _read_stamp(root) == _stamp(root)
+
+
+def _is_foreign(root: Path) -> bool:
+    """Whether `.venv` is there and may hold what the project did not make: any link, file, or folder without a marker.
+
+    Earlier versions of this project wrote no marker, only the stamp, so a stamp in the form of `_stamp` counts as one,
+    whichever root it names: the repository may have moved. An empty folder is not foreign, as it has nothing to lose.
+    """
+    venv = root / ".venv"
+    if venv.is_symlink() or not venv.is_dir():
+        return venv.is_symlink() or venv.exists()
+    # In this order, as another call may be at work: it writes the marker before it removes a stamp.
+    filled = any(venv.iterdir())
+    stamped = re.fullmatch(r"[0-9a-f]{32}\n/.+\n/.+\n", _read_stamp(root))
+    return filled and not stamped and not (venv / MARKER).is_file()
 
 
 @contextmanager
@@ -118,7 +138,10 @@ def _alone(path: Path) -> Iterator[IO[str]]:
 
 
 def _make(root: Path, held: IO[str]) -> None:
-    """Make `.venv` from nothing. The stamp goes first and comes last, so that what was interrupted is made again."""
+    """Make `.venv` from nothing. The stamp goes first and comes last, so that what was interrupted is made again.
+
+    The marker is there before anything else and stays, so that what was interrupted is known to be the project's own.
+    """
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     if importlib.util.find_spec("venv") is None or importlib.util.find_spec("ensurepip") is None:
         raise Stop(
@@ -128,13 +151,20 @@ def _make(root: Path, held: IO[str]) -> None:
         )
     _say("making the environment in .venv, once; this takes some minutes (log: build/environment.log)")
     venv, python = root / ".venv", _python(root)
+    venv.mkdir(exist_ok=True)
+    (venv / MARKER).write_text("This folder may be emptied and made again at any time: keep nothing of yours in it.\n")
     (venv / "stamp").unlink(missing_ok=True)
+    for entry in list(venv.iterdir()):  # and not by venv --clear, which would take the marker too
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        elif entry.name != MARKER:
+            entry.unlink()
     base = getattr(sys, "_base_executable", None) or sys.executable  # outlives .venv, should that be the one running
     look = "check the network, the package index that pip is set to use, and the free space"
     pip = [python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
     with (root / "build" / "environment.log").open("w+", errors="replace") as log:
         step = _Steps(log, held)
-        step([base, "-m", "venv", "--clear", venv], "venv could not make .venv", f"repair Python {version} at {base}")
+        step([base, "-m", "venv", venv], "venv could not make .venv", f"repair Python {version} at {base}")
         lock = root / "requirements.lock"
         step([*pip, "-r", lock], f"pip could not install {lock.name} for Python {version}", look)
         step([python, "-c", PROBE], "an installed package cannot be imported", "install what its error asks for")
