@@ -3,6 +3,6 @@
 set -eu
 case $0 in */*) root=${0%/*} ;; *) root=. ;; esac
 root=$(CDPATH='' cd -- "$root" && pwd)
-. "$root/gfe_core/companion/python.sh"
+. "$root/gfe_companion/cli/python.sh"
 export PYTHONPATH="$root"
-exec "$python" -P -m gfe_core.companion test "$@"
+exec "$python" -P -m gfe_companion test "$@"

@@ -8,15 +8,16 @@ import torch
 from conftest import linear_problem, mlp, quadratic, seeded
 
 from gfe_core.amd import AMD
-from gfe_core.companion import bench, race
-from gfe_core.companion.arguments import parse_bench
-from gfe_core.companion.baselines import AdamEncoder, LBFGSEncoder, OdeEncoder
-from gfe_core.companion.bench import median_seconds, small_batches, training_race
-from gfe_core.companion.environment import Exit, Stop
-from gfe_core.companion.experiments import FAST
-from gfe_core.companion.optimum import optimum
-from gfe_core.companion.race import Entrant, cheapest, encoding_race, entrants
-from gfe_core.data import load, locate
+from gfe_companion.cli import bench
+from gfe_companion.runs import race
+from gfe_companion.cli.arguments import parse_bench
+from gfe_companion.methods.baselines import AdamEncoder, LBFGSEncoder, OdeEncoder
+from gfe_companion.cli.bench import median_seconds, small_batches, training_race
+from gfe_companion.cli.environment import Exit, Stop
+from gfe_companion.studies.experiments import FAST
+from gfe_companion.runs.optimum import optimum
+from gfe_companion.runs.race import Entrant, cheapest, encoding_race, entrants
+from gfe_companion.datasets.data import load, locate
 from gfe_core.levenberg_marquardt import LevenbergMarquardt
 from gfe_core.objective import Objective
 

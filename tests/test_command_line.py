@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-import gfe_core.companion
-from gfe_core.companion import __main__ as command
-from gfe_core.companion import arguments
-from gfe_core.companion.environment import Exit, Stop
+import gfe_companion.cli
+from gfe_companion import __main__ as command
+from gfe_companion.cli import arguments
+from gfe_companion.cli.environment import Exit, Stop
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = ["run_all.sh", "run_tests.sh"]
@@ -41,8 +41,8 @@ def pipeline(tmp_path, monkeypatch):
     monkeypatch.setattr(arguments, "ROOT", tmp_path)
     monkeypatch.setattr(command, "ROOT", tmp_path)
     monkeypatch.setattr(command, "ensure", lambda root: Path(sys.prefix) / "bin" / "python")
-    monkeypatch.setattr(gfe_core.companion, "pipeline", stand_in, raising=False)
-    monkeypatch.setitem(sys.modules, "gfe_core.companion.pipeline", stand_in)
+    monkeypatch.setattr(gfe_companion.cli, "pipeline", stand_in, raising=False)
+    monkeypatch.setitem(sys.modules, "gfe_companion.cli.pipeline", stand_in)
     monkeypatch.setenv("PYTHONPATH", "")  # set by the command; put back after the test
     monkeypatch.setenv("GFE_DATA", "")
     return stand_in
@@ -147,7 +147,7 @@ def test_starts_again_in_the_environment(pipeline, monkeypatch, tmp_path):
     monkeypatch.setattr(os, "execv", lambda path, argv: (_ for _ in ()).throw(SystemExit(argv)))
     with pytest.raises(SystemExit) as started:
         command.main(["run", "--only", "05"])
-    assert started.value.code == [str(python), "-P", "-m", "gfe_core.companion", "run", "--only", "05"]
+    assert started.value.code == [str(python), "-P", "-m", "gfe_companion", "run", "--only", "05"]
     assert os.environ["PYTHONPATH"] == str(tmp_path) and not pipeline.calls
 
 
@@ -172,7 +172,7 @@ SUITES = [
 @pytest.mark.parametrize(("source", "flags", "code"), SUITES)
 def test_exit_codes_of_the_tests(tmp_path, source, flags, code):
     (tmp_path / "test_it.py").write_text(source)
-    start = "import sys, pathlib, gfe_core.companion.__main__ as command\n"
+    start = "import sys, pathlib, gfe_companion.__main__ as command\n"
     start += "command.ensure = lambda root: pathlib.Path(sys.prefix, 'bin', 'python')\n"
     start += "sys.exit(command.main(['test', *sys.argv[1:]]))"
     argv = [sys.executable, "-c", start, "-p", "no:cacheprovider", *flags, str(tmp_path / "test_it.py")]
@@ -209,7 +209,7 @@ def test_any_new_python_will_do_from_any_folder(script, tmp_path):
     assert done.returncode == 0 and "exit codes: 0 done" in done.stdout and "examples:" in done.stdout, done.stderr
 
 
-@pytest.mark.parametrize("script", [*SCRIPTS, ".ci/run", "gfe_core/companion/python.sh"])
+@pytest.mark.parametrize("script", [*SCRIPTS, ".ci/run", "gfe_companion/cli/python.sh"])
 def test_scripts_are_sound(script):
     path = ROOT / script
     assert script.endswith("python.sh") or path.stat().st_mode & stat.S_IXUSR

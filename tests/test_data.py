@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 import torch
 
-from gfe_core import data
-from gfe_core.companion.profiles import ROOT
-from gfe_core.data import DataError, Source, StandInWarning, load, locate
+from gfe_companion.datasets import data
+from gfe_companion.runs.profiles import ROOT
+from gfe_companion.datasets.data import DataError, Source, StandInWarning, load, locate
 
 REAL = os.environ.get("GFE_DATA")
 needs_real_data = pytest.mark.skipif(not REAL, reason="GFE_DATA names no folder with the real data sets")
@@ -242,7 +242,7 @@ def test_an_unknown_data_set_is_refused():
 def test_torchvisions_data_sets_can_be_imported_beside_this_torch():
     """In a fresh process, and only when they are asked for: they are slow to import."""
     program = (
-        "import sys; from gfe_core import data; assert not {'torchvision', 'sklearn'} & set(sys.modules); "
+        "import sys; from gfe_companion.datasets import data; assert not {'torchvision', 'sklearn'} & set(sys.modules); "
         "print(data._torchvision_datasets().MNIST.__name__)"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from gfe_core.companion.intervals import Interval, below, interval, over_seeds
-from gfe_core.companion.paper import paper_table
+from gfe_companion.evidence.intervals import Interval, below, interval, over_seeds
+from gfe_companion.evidence.paper import paper_table
 
 
 def test_an_interval_is_student_t_over_the_seeds():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gfe_core.companion.latents import structure, tsne
+from gfe_companion.runs.latents import structure, tsne
 
 LABELS = np.repeat(np.arange(4), 50)
 

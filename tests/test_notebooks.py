@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from nbclient import NotebookClient
 
-from gfe_core.companion.profiles import ROOT
+from gfe_companion.runs.profiles import ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 PARAMETERS = ["profile", "data", "seeds", "jobs", "device"]
@@ -25,7 +25,7 @@ def cells(path, kind):
 def smoke(tmp_path_factory):
     """The folder that one smoke run wrote, and what it said; a second run is then timed on it."""
     home = tmp_path_factory.mktemp("home")
-    command = [sys.executable, "-m", "gfe_core.companion", "run", "--profile", "smoke", "--data", "embedded"]
+    command = [sys.executable, "-m", "gfe_companion", "run", "--profile", "smoke", "--data", "embedded"]
     environment = os.environ | {"GFE_HOME": str(home), "PYTHONPATH": str(ROOT)}
     done = [subprocess.run(command, env=environment, capture_output=True, text=True) for _ in range(2)]
     assert done[0].returncode == 0, done[0].stderr

@@ -8,9 +8,9 @@ import nbformat
 import pandas as pd
 import pytest
 
-from gfe_core.companion.intervals import interval
-from gfe_core.companion.profiles import ROOT
-from gfe_core.companion.publish import BLOCK, with_results
+from gfe_companion.evidence.intervals import interval
+from gfe_companion.runs.profiles import ROOT
+from gfe_companion.site.publish import BLOCK, with_results
 
 FIGURES = ROOT / "figures" / "paper"
 NOTEBOOKS = {path.stem: nbformat.read(path, as_version=4) for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))}

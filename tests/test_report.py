@@ -6,9 +6,10 @@ import re
 import nbformat
 import pytest
 
-from gfe_core.companion import publish, report
-from gfe_core.companion.profiles import ROOT, Setting
-from gfe_core.companion.report import to_html
+from gfe_companion.site import publish
+from gfe_companion.site import report
+from gfe_companion.runs.profiles import ROOT, Setting
+from gfe_companion.site.report import to_html
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="

@@ -14,10 +14,12 @@ import torch
 
 from gfe_core.accelerated import QuasiNewtonAMD
 from gfe_core.amd import AMD
-from gfe_core.companion import execute, experiments, runs
-from gfe_core.companion.configs import Evaluate, Stiffness, Train, TrainByAdjoint
-from gfe_core.companion.profiles import PROFILES, ROOT, Setting
-from gfe_core.data import Source
+from gfe_companion.runs import execute
+from gfe_companion.studies import experiments
+from gfe_companion.runs import store as runs
+from gfe_companion.runs.configs import Evaluate, Stiffness, Train, TrainByAdjoint
+from gfe_companion.runs.profiles import PROFILES, ROOT, Setting
+from gfe_companion.datasets.data import Source
 from gfe_core.fixed_grid import FixedGrid
 from gfe_core.training import Recipe
 from gfe_core.warm import WarmStart
@@ -186,8 +188,8 @@ def test_an_interrupted_training_goes_on_where_it_was_saved(monkeypatch, home):
 
 def test_killed_outright_it_leaves_nothing_that_is_taken_for_finished(home):
     program = (
-        "from gfe_core.companion import runs; from gfe_core.companion.configs import Train; "
-        "from gfe_core.data import Source; runs.SAVE_EVERY_S = 0.05; "
+        "from gfe_companion import runs; from gfe_companion.runs.configs import Train; "
+        "from gfe_companion.datasets.data import Source; runs.SAVE_EVERY_S = 0.05; "
         "runs.run(Train('mnist', True, 0, None, (160_000,), (160_000,), 20), Source(None))"
     )
     child = subprocess.Popen(

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gfe_core.companion import claims
-from gfe_core.companion.claims import NO, PARTLY, YES
-from gfe_core.companion.intervals import Interval
-from gfe_core.companion.paper import paper
-from gfe_core.companion.scorecard import agreement, numbers, scorecard
+from gfe_companion.evidence import claims
+from gfe_companion.evidence.claims import NO, PARTLY, YES
+from gfe_companion.evidence.intervals import Interval
+from gfe_companion.evidence.paper import paper
+from gfe_companion.evidence.scorecard import agreement, numbers, scorecard
 
 NAMES = [claim["name"] for claim in paper()["claim"]]
 

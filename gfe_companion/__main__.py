@@ -1,4 +1,4 @@
-"""The command line: `python -m gfe_core.companion run|test|bench`; run_all.sh and run_tests.sh call the first two.
+"""The command line: `python -m gfe_companion run|test|bench`; run_all.sh and run_tests.sh call the first two.
 
 Whatever is wrong with the arguments is found first, by the standard library alone; then comes the environment, in whose
 Python the same command line starts again; then the work.
@@ -11,13 +11,13 @@ import os
 import sys
 from pathlib import Path
 
-from gfe_core.companion.arguments import parse, parse_bench, settle_data
-from gfe_core.companion.environment import Exit, Stop, ensure
+from gfe_companion.cli.arguments import parse, parse_bench, settle_data
+from gfe_companion.cli.environment import Exit, Stop, ensure
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 
 ABOUT = """\
-usage: python -m gfe_core.companion run|test|bench [arguments]
+usage: python -m gfe_companion run|test|bench [arguments]
 
   run    rebuild the paper's figures and tables (run_all.sh); run --help says how
   test   run the tests (run_tests.sh); test --help says how
@@ -41,7 +41,7 @@ def enter(argv: list[str]) -> Path:
     python = ensure(ROOT)
     os.environ["PYTHONPATH"] = str(ROOT)
     if Path(sys.prefix).resolve() != python.parent.parent.resolve():
-        os.execv(python, [str(python), "-P", "-m", "gfe_core.companion", *argv])
+        os.execv(python, [str(python), "-P", "-m", "gfe_companion", *argv])
     return python
 
 
@@ -51,7 +51,7 @@ def run(argv: list[str]) -> int:
     python = enter(["run", *argv])
     if options.lab:
         os.execv(python, [str(python), "-P", "-m", "jupyterlab", str(ROOT / "notebooks")])
-    from gfe_core.companion import pipeline
+    from gfe_companion.cli import pipeline
 
     return pipeline.main(options)
 
@@ -78,7 +78,7 @@ def bench(argv: list[str]) -> int:
     """Time encoders, trainings and scaling."""
     options = parse_bench(argv)
     enter(["bench", *argv])
-    from gfe_core.companion import bench
+    from gfe_companion.cli import bench
 
     return bench.main(options)
 
@@ -87,7 +87,7 @@ def main(argv: list[str] | None = None) -> int:
     """Do what the command line says and return the exit code."""
     command, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
     commands = {"run": ("run_all.sh", run), "test": ("run_tests.sh", test), "bench": ("bench", bench)}
-    name, work = commands.get(command, ("gfe_core.companion", None))
+    name, work = commands.get(command, ("gfe_companion", None))
     try:
         if command in ("-h", "--help"):
             print(ABOUT)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from gfe_core.companion import claims
-from gfe_core.companion.intervals import Interval, interval
-from gfe_core.companion.paper import paper, paper_table
+from gfe_companion.evidence import claims
+from gfe_companion.evidence.intervals import Interval, interval
+from gfe_companion.evidence.paper import paper, paper_table
 
 NOT_MEASURED = "not measured"
 NEAR = 0.05  # a printed number is reproduced within this share of our mean

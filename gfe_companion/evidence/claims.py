@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from gfe_core.companion.intervals import Interval, interval
-from gfe_core.companion.paper import paper
+from gfe_companion.evidence.intervals import Interval, interval
+from gfe_companion.evidence.paper import paper
 
 Read = Callable[[str], pd.DataFrame]
 YES, PARTLY, NO = "reproduced", "partly", "not reproduced"

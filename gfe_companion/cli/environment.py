@@ -16,7 +16,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import IO
 
-from gfe_core.companion.inspection import PROBE, ask, find_fault
+from gfe_companion.cli.inspection import PROBE, ask, find_fault
 
 
 class Exit(IntEnum):

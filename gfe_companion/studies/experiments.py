@@ -9,8 +9,8 @@ import pandas as pd
 
 from gfe_core.accelerated import QuasiNewtonAMD
 from gfe_core.amd import AMD
-from gfe_core.companion.configs import Evaluate, Latents, Stiffness, Train, TrainByAdjoint
-from gfe_core.companion.profiles import CURVE_IMAGES, EPOCH, FLOW_KEPT, FLOW_STEP, Setting
+from gfe_companion.runs.configs import Evaluate, Latents, Stiffness, Train, TrainByAdjoint
+from gfe_companion.runs.profiles import CURVE_IMAGES, EPOCH, FLOW_KEPT, FLOW_STEP, Setting
 from gfe_core.encoding import Solver
 from gfe_core.fixed_grid import FixedGrid
 from gfe_core.nesterov import Nesterov

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from gfe_core.accelerated import BarzilaiBorweinAMD, NesterovAMD, QuasiNewtonAMD
 from gfe_core.amd import AMD
-from gfe_core.companion.baselines import AdamEncoder, LBFGSEncoder, OdeEncoder
-from gfe_core.companion.experiments import UNCAPPED
+from gfe_companion.methods.baselines import AdamEncoder, LBFGSEncoder, OdeEncoder
+from gfe_companion.studies.experiments import UNCAPPED
 from gfe_core.encoding import Solver
 from gfe_core.levenberg_marquardt import GaussNewtonBFGS, LevenbergMarquardt
 from gfe_core.objective import Objective

@@ -14,7 +14,7 @@ from IPython.display import Image, Markdown, display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gfe_core.companion.profiles import Setting
+from gfe_companion.runs.profiles import Setting
 
 WIDTH = 6.4  # inches; a text column on screen and on paper
 

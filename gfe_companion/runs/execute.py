@@ -12,12 +12,12 @@ from torch import Generator, Tensor, nn
 from tqdm import tqdm
 
 from gfe_core.adjoint import TooCoarse
-from gfe_core.companion.baselines import StoredLatents
-from gfe_core.companion.configs import Evaluate, Latents, Optimum, Race, RunConfig, Stiffness, Train, TrainStored
-from gfe_core.companion.experiments import UNCAPPED
-from gfe_core.companion.optimum import optimum
-from gfe_core.companion.race import approach, entrants, warm_entrants
-from gfe_core.data import Dataset
+from gfe_companion.methods.baselines import StoredLatents
+from gfe_companion.runs.configs import Evaluate, Latents, Optimum, Race, RunConfig, Stiffness, Train, TrainStored
+from gfe_companion.studies.experiments import UNCAPPED
+from gfe_companion.runs.optimum import optimum
+from gfe_companion.runs.race import approach, entrants, warm_entrants
+from gfe_companion.datasets.data import Dataset
 from gfe_core.encoding import Solver
 from gfe_core.models import AutoEncoder, Decoder
 from gfe_core.objective import Objective
@@ -138,7 +138,7 @@ def _(config: Evaluate, dataset: Dataset, needed: list[dict], saved: Saved) -> t
 
 @execute.register
 def _(config: Stiffness, dataset: Dataset, needed: list[dict], saved: Saved) -> tuple[pd.DataFrame, dict]:
-    from gfe_core.companion.stiffness import stiffness  # slow to import, as is the next one: not for every worker
+    from gfe_companion.runs.stiffness import stiffness  # slow to import, as is the next one: not for every worker
 
     images, frames = dataset.train.images[: config.count], []
     fresh = Decoder(generator=Generator().manual_seed(config.training.seed)).state_dict()
@@ -172,7 +172,7 @@ def _(config: Race, dataset: Dataset, needed: list[dict], saved: Saved) -> tuple
 
 @execute.register
 def _(config: Latents, dataset: Dataset, needed: list[dict], saved: Saved) -> tuple[pd.DataFrame, dict]:
-    from gfe_core.companion.latents import structure, tsne
+    from gfe_companion.runs.latents import structure, tsne
 
     z, labels = needed[0]["z"][: config.count].numpy(), dataset.test.labels[: config.count].numpy()
     drawn = tsne(z, config.perplexity, config.early_exaggeration, config.learning_rate)

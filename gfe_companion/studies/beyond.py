@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 
 from gfe_core.accelerated import BarzilaiBorweinAMD, NesterovAMD, QuasiNewtonAMD
-from gfe_core.companion import experiments
-from gfe_core.companion.baselines import CoordinatesOnly, StartOnly
-from gfe_core.companion.configs import Evaluate, Optimum, Race, RunConfig, Train, TrainStored
-from gfe_core.companion.experiments import FAST, FAST_TEST, UNCAPPED, table1, table2
-from gfe_core.companion.profiles import CURVE_IMAGES, Setting
-from gfe_core.companion.runs import run_grid
-from gfe_core.data import Source
+from gfe_companion.studies import experiments
+from gfe_companion.methods.baselines import CoordinatesOnly, StartOnly
+from gfe_companion.runs.configs import Evaluate, Optimum, Race, RunConfig, Train, TrainStored
+from gfe_companion.studies.experiments import FAST, FAST_TEST, UNCAPPED, table1, table2
+from gfe_companion.runs.profiles import CURVE_IMAGES, Setting
+from gfe_companion.runs.store import run_grid
+from gfe_companion.datasets.data import Source
 from gfe_core.encoding import Solver
 from gfe_core.levenberg_marquardt import LevenbergMarquardt
 from gfe_core.training import CosineRecipe, WeightDecayRecipe

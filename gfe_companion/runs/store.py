@@ -26,10 +26,10 @@ from filelock import FileLock
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
-from gfe_core.companion.configs import RunConfig
-from gfe_core.companion.execute import execute
-from gfe_core.companion.profiles import Setting, home
-from gfe_core.data import Source, load, locate
+from gfe_companion.runs.configs import RunConfig
+from gfe_companion.runs.execute import execute
+from gfe_companion.runs.profiles import Setting, home
+from gfe_companion.datasets.data import Source, load, locate
 
 SAVE_EVERY_S = 30
 

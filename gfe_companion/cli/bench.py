@@ -1,4 +1,4 @@
-"""`python -m gfe_core.companion bench`: encoders, trainings and their scaling timed side by side in one process."""
+"""`python -m gfe_companion bench`: encoders, trainings and their scaling timed side by side in one process."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ import torch
 from torch import Generator, Tensor, nn
 
 from gfe_core.accelerated import BarzilaiBorweinAMD, NesterovAMD, QuasiNewtonAMD
-from gfe_core.companion.baselines import AdamEncoder
-from gfe_core.companion.configs import Evaluate, Optimum, Train
-from gfe_core.companion.environment import Exit
-from gfe_core.companion.execute import begin, encode
-from gfe_core.companion.experiments import FAST, FAST_TEST, LITERAL, UNCAPPED
-from gfe_core.companion.figures import markdown
-from gfe_core.companion.profiles import Setting, home
-from gfe_core.companion.race import Entrant, cheapest, encoding_race, entrants, warm_entrants
-from gfe_core.companion.runs import hardware, run, source
-from gfe_core.data import Dataset, load
+from gfe_companion.methods.baselines import AdamEncoder
+from gfe_companion.runs.configs import Evaluate, Optimum, Train
+from gfe_companion.cli.environment import Exit
+from gfe_companion.runs.execute import begin, encode
+from gfe_companion.studies.experiments import FAST, FAST_TEST, LITERAL, UNCAPPED
+from gfe_companion.site.figures import markdown
+from gfe_companion.runs.profiles import Setting, home
+from gfe_companion.runs.race import Entrant, cheapest, encoding_race, entrants, warm_entrants
+from gfe_companion.runs.store import hardware, run, source
+from gfe_companion.datasets.data import Dataset, load
 from gfe_core.encoding import Solver
 from gfe_core.levenberg_marquardt import LevenbergMarquardt
 from gfe_core.models import Decoder

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from gfe_core.companion.environment import Exit, Stop
+from gfe_companion.cli.environment import Exit, Stop
 
 ROOT = Path(__file__).resolve().parents[2]
 OF_FLAGS = ("profile", "data", "seeds", "jobs", "device")  # the notebooks' parameters that have a flag of their own
@@ -79,7 +79,7 @@ def bench_parser() -> Parser:
     """Return the parser of the flags of `bench`."""
     raw = argparse.RawDescriptionHelpFormatter
     made = Parser(
-        "python -m gfe_core.companion bench", description=BENCH_ABOUT, formatter_class=raw, allow_abbrev=False
+        "python -m gfe_companion bench", description=BENCH_ABOUT, formatter_class=raw, allow_abbrev=False
     )
     count = shaped(r"[1-9]\d{0,5}", "a whole number above 0", int)
     counts = shaped(

@@ -14,10 +14,10 @@ from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
-from gfe_core.companion.beyond import everything
-from gfe_core.companion.figures import markdown
-from gfe_core.companion.profiles import Setting, home
-from gfe_core.companion.runs import finished
+from gfe_companion.studies.beyond import everything
+from gfe_companion.site.figures import markdown
+from gfe_companion.runs.profiles import Setting, home
+from gfe_companion.runs.store import finished
 
 MARKS = {"reproduced": "✓", "partly": "◐", "not reproduced": "✗", "not measured": "–"}
 

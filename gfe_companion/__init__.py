@@ -1,0 +1,1 @@
+"""The companion: what turns the method into a reproducible paper. `python -m gfe_companion --help` shows more."""
