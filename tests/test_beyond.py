@@ -7,13 +7,13 @@ import pandas as pd
 import pytest
 import torch
 from conftest import linear_problem, mlp, quadratic, seeded
-
-from gfe_core.adjoint import ApproximateGradient
-from gfe_companion.studies import beyond
-from gfe_companion.methods.baselines import CoordinatesOnly, StartOnly
 from gfe_companion.studies.experiments import FAST, FAST_TEST
-from gfe_companion.studies.inexact import gradient_errors, starting_points
+
+from gfe_companion.methods.baselines import CoordinatesOnly, StartOnly
 from gfe_companion.runs.profiles import PROFILES, Setting
+from gfe_companion.studies import beyond
+from gfe_companion.studies.inexact import gradient_errors, starting_points
+from gfe_core.adjoint import ApproximateGradient
 from gfe_core.levenberg_marquardt import LevenbergMarquardt
 from gfe_core.objective import Objective
 from gfe_core.warm import WarmStart

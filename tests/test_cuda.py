@@ -11,19 +11,19 @@ import pytest
 import torch
 from conftest import mlp, seeded
 
-from gfe_core.accelerated import BarzilaiBorweinAMD, NesterovAMD, QuasiNewtonAMD
-from gfe_core.adjoint import AdjointGradient, ApproximateGradient
-from gfe_core.amd import AMD
 from gfe_companion.cli import bench
+from gfe_companion.datasets.data import Source, load
+from gfe_companion.methods.baselines import AdamEncoder, LBFGSEncoder, OdeEncoder, StoredLatents
 from gfe_companion.runs import execute
 from gfe_companion.runs import store as runs
-from gfe_companion.methods.baselines import AdamEncoder, LBFGSEncoder, OdeEncoder, StoredLatents
 from gfe_companion.runs.configs import Evaluate, Optimum, Train, TrainStored
-from gfe_companion.studies.inexact import gradient_errors
 from gfe_companion.runs.optimum import optimum
 from gfe_companion.runs.profiles import resolve_device
 from gfe_companion.runs.race import Entrant, encoding_race, warm_entrants
-from gfe_companion.datasets.data import Source, load
+from gfe_companion.studies.inexact import gradient_errors
+from gfe_core.accelerated import BarzilaiBorweinAMD, NesterovAMD, QuasiNewtonAMD
+from gfe_core.adjoint import AdjointGradient, ApproximateGradient
+from gfe_core.amd import AMD
 from gfe_core.fixed_grid import FixedGrid
 from gfe_core.levenberg_marquardt import GaussNewtonBFGS, LevenbergMarquardt
 from gfe_core.models import AutoEncoder, Decoder

@@ -17,8 +17,8 @@ import pytest
 import torch
 
 from gfe_companion.datasets import data
-from gfe_companion.runs.profiles import ROOT
 from gfe_companion.datasets.data import DataError, Source, StandInWarning, load, locate
+from gfe_companion.runs.profiles import ROOT
 
 REAL = os.environ.get("GFE_DATA")
 needs_real_data = pytest.mark.skipif(not REAL, reason="GFE_DATA names no folder with the real data sets")

@@ -19,8 +19,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from gfe_companion.cli import environment
-from gfe_companion.cli import inspection
+from gfe_companion.cli import environment, inspection
 from gfe_companion.cli.environment import MARKER, Exit, Stop, ensure
 
 ROOT = Path(__file__).resolve().parents[1]

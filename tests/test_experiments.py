@@ -6,12 +6,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from gfe_companion.studies import beyond
-from gfe_companion.studies import experiments
+from gfe_companion.datasets.data import Source, load
 from gfe_companion.runs import store as runs
 from gfe_companion.runs.configs import Evaluate, Latents, Train
 from gfe_companion.runs.profiles import EPOCH, PROFILES, Setting
-from gfe_companion.datasets.data import Source, load
+from gfe_companion.studies import beyond, experiments
 
 
 @pytest.mark.skipif("GFE_DATA" not in os.environ, reason="needs the real data: set GFE_DATA to their folder")

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from IPython.display import Image, Markdown
 
-from gfe_companion.site import figures
 from gfe_companion.runs.profiles import Setting
+from gfe_companion.site import figures
 
 
 @pytest.fixture

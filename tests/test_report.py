@@ -6,9 +6,8 @@ import re
 import nbformat
 import pytest
 
-from gfe_companion.site import publish
-from gfe_companion.site import report
 from gfe_companion.runs.profiles import ROOT, Setting
+from gfe_companion.site import publish, report
 from gfe_companion.site.report import to_html
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))

@@ -12,14 +12,14 @@ import pandas as pd
 import pytest
 import torch
 
-from gfe_core.accelerated import QuasiNewtonAMD
-from gfe_core.amd import AMD
+from gfe_companion.datasets.data import Source
 from gfe_companion.runs import execute
-from gfe_companion.studies import experiments
 from gfe_companion.runs import store as runs
 from gfe_companion.runs.configs import Evaluate, Stiffness, Train, TrainByAdjoint
 from gfe_companion.runs.profiles import PROFILES, ROOT, Setting
-from gfe_companion.datasets.data import Source
+from gfe_companion.studies import experiments
+from gfe_core.accelerated import QuasiNewtonAMD
+from gfe_core.amd import AMD
 from gfe_core.fixed_grid import FixedGrid
 from gfe_core.training import Recipe
 from gfe_core.warm import WarmStart

@@ -8,9 +8,9 @@ import torch
 from conftest import mlp, seeded
 from torch import nn
 
+from gfe_companion.datasets.data import Source, load
 from gfe_core.adjoint import ApproximateGradient
 from gfe_core.amd import AMD
-from gfe_companion.datasets.data import Source, load
 from gfe_core.encoding import Status
 from gfe_core.models import AutoEncoder, Decoder
 from gfe_core.objective import Objective, bce

@@ -1,0 +1,1 @@
+"""The commands: arguments, environment, pipeline and bench."""

@@ -78,9 +78,7 @@ def parameter(text: str) -> tuple[str, object]:
 def bench_parser() -> Parser:
     """Return the parser of the flags of `bench`."""
     raw = argparse.RawDescriptionHelpFormatter
-    made = Parser(
-        "python -m gfe_companion bench", description=BENCH_ABOUT, formatter_class=raw, allow_abbrev=False
-    )
+    made = Parser("python -m gfe_companion bench", description=BENCH_ABOUT, formatter_class=raw, allow_abbrev=False)
     count = shaped(r"[1-9]\d{0,5}", "a whole number above 0", int)
     counts = shaped(
         r"[1-9]\d{0,5}(,[1-9]\d{0,5})*",

@@ -14,17 +14,17 @@ import pandas as pd
 import torch
 from torch import Generator, Tensor, nn
 
-from gfe_core.accelerated import BarzilaiBorweinAMD, NesterovAMD, QuasiNewtonAMD
+from gfe_companion.cli.environment import Exit
+from gfe_companion.datasets.data import Dataset, load
+from gfe_companion.methods import FAST, FAST_TEST, LITERAL, UNCAPPED, Entrant, entrants
 from gfe_companion.methods.baselines import AdamEncoder
 from gfe_companion.runs.configs import Evaluate, Optimum, Train
-from gfe_companion.cli.environment import Exit
 from gfe_companion.runs.execute import begin, encode
-from gfe_companion.studies.experiments import FAST, FAST_TEST, LITERAL, UNCAPPED
-from gfe_companion.site.figures import markdown
 from gfe_companion.runs.profiles import Setting, home
-from gfe_companion.runs.race import Entrant, cheapest, encoding_race, entrants, warm_entrants
-from gfe_companion.runs.store import hardware, run, source
-from gfe_companion.datasets.data import Dataset, load
+from gfe_companion.runs.race import cheapest, encoding_race, started
+from gfe_companion.runs.store import hardware, run
+from gfe_companion.studies.results import markdown
+from gfe_core.accelerated import BarzilaiBorweinAMD, NesterovAMD, QuasiNewtonAMD
 from gfe_core.encoding import Solver
 from gfe_core.levenberg_marquardt import LevenbergMarquardt
 from gfe_core.models import Decoder
@@ -63,7 +63,7 @@ def training_race(
     points = sorted(images)
     try:
         for name, solver in (TRAINERS if trainers is None else trainers).items():
-            config = Train(dataset.name, dataset.stand_in, 0, solver, (points[-1],), device=device)
+            config = Train(dataset.name, setting.embedded(), 0, solver, (points[-1],), device=device)
             training, model, encoder, _ = begin(config, dataset)
             for point in points if name in FAR else points[:1]:
                 training.advance(point)
@@ -150,7 +150,7 @@ def seeds_at_once(
             generators = [Generator().manual_seed(seed) for seed in range(count)]
             decoders = [Decoder(generator=generator).to(device) for generator in generators]
             stack = StackedTraining(decoders, generators, FAST, pool)
-            alone, *_ = begin(Train(dataset.name, dataset.stand_in, 0, FAST, (16,), device=device), dataset)
+            alone, *_ = begin(Train(dataset.name, setting.embedded(), 0, FAST, (16,), device=device), dataset)
             row: dict[str, float] = {"seeds": count}
             for name, training, shared in (("stacked_ms", stack, count), ("separate_ms", alone, 1)):
                 training.advance(16 * batches)
@@ -178,9 +178,9 @@ def median_seconds(work: Callable[[], object], device: str, repeats: int) -> flo
 def raced_decoder(setting: Setting, dataset: Dataset) -> tuple[Train, nn.Module, dict[str, Tensor]]:
     """A cached training, the decoder that encoders race on, and what the training's warm start had learnt."""
     config = Train(
-        "mnist", dataset.stand_in, 0, FAST, (RACED_AT,), (RACED_AT,), validation_images=100, device=setting.device
+        "mnist", setting.embedded(), 0, FAST, (RACED_AT,), (RACED_AT,), validation_images=100, device=setting.device
     )
-    weights = run(config, source(setting)).weights
+    weights = run(config, setting.source()).weights
     decoder = Decoder()
     decoder.load_state_dict(weights[str(RACED_AT)])
     knowledge = {name: tensor.to(setting.device) for name, tensor in weights[f"{RACED_AT} start"].items()}
@@ -190,7 +190,7 @@ def raced_decoder(setting: Setting, dataset: Dataset) -> tuple[Train, nn.Module,
 def main(options: argparse.Namespace) -> int:
     """Run what the checked flags ask for, print it as tables and write it as JSON."""
     setting = Setting.of("paper", options.data, device=options.device)
-    dataset = load("mnist", source(setting))
+    dataset = load("mnist", setting.source())
     torch.set_num_threads(options.threads or setting.jobs)
     results: dict[str, object] = {
         "hardware": hardware(setting.device), "threads": torch.get_num_threads(), "torch": torch.__version__,
@@ -201,10 +201,12 @@ def main(options: argparse.Namespace) -> int:
     if "encoding" in chosen:
         training, decoder, knowledge = raced_decoder(setting, dataset)
         images = dataset.test.images[: max(options.images)].to(setting.device)
-        found = run(Optimum(Evaluate(training, RACED_AT, FAST_TEST, len(images)), len(images)), source(setting)).history
+        found = run(
+            Optimum(Evaluate(training, RACED_AT, FAST_TEST, len(images)), len(images)), setting.source()
+        ).history
         best = torch.tensor(found.loss.to_numpy(), device=setting.device)
         print(f"The optimum of {len(images):,} images: all starts agree on {found.agree.mean():.1%}.", flush=True)
-        racers = entrants(warm_entrants(knowledge))
+        racers = started(entrants(), knowledge)
         frame = encoding_race(decoder, images, best, options.images, racers, options.repeats, options.limit)
         for count, part in frame.groupby("images"):
             above = part.above.map("{:+.3%}".format, na_action="ignore")

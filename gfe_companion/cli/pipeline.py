@@ -18,12 +18,12 @@ import papermill
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
-from gfe_companion.site import report
 from gfe_companion.cli.environment import Exit
-from gfe_companion.runs.profiles import ROOT, Setting, home
-from gfe_companion.site.publish import publish
-from gfe_companion.runs.store import source
 from gfe_companion.datasets.data import DataError, Source, StandInWarning
+from gfe_companion.runs.profiles import ROOT, Setting, home
+from gfe_companion.runs.store import source
+from gfe_companion.site import report
+from gfe_companion.site.publish import publish
 
 
 def main(options: argparse.Namespace) -> int:
@@ -109,7 +109,12 @@ class Notebook:
     def digest(self) -> str:
         """A checksum of all that the results depend on: cells, code, and those parameters that change results."""
         cells = [cell.source for cell in nbformat.read(self.path, as_version=4).cells]
-        code = [path.read_text() for folder in ("gfe_core", "gfe_companion") for path in sorted((ROOT / folder).rglob("*")) if path.suffix in (".py", ".toml")]
+        code = [
+            path.read_text()
+            for folder in ("gfe_core", "gfe_companion")
+            for path in sorted((ROOT / folder).rglob("*"))
+            if path.suffix in (".py", ".toml")
+        ]
         told = {name: value for name, value in self.parameters.items() if name not in ("jobs", "data")}
         told["stand_in"] = self.stand_ins
         if self.about.get("reads_figures"):  # all numbers there are but its own, which its first cell announces

@@ -56,8 +56,8 @@ class Source:
     folder: Path | None
 
     @property
-    def stand_in(self) -> bool:
-        """Whether these are the embedded stand-ins."""
+    def embedded(self) -> bool:
+        """Whether it is what the environment ships."""
         return self.folder is None
 
 
@@ -76,7 +76,10 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """``name`` as in :data:`DATASETS` . ``title`` for figures . ``stand_in`` . ``md5`` of its files . three splits."""
+    """``name`` as in :data:`DATASETS` . ``title`` for figures . ``stand_in`` . ``md5`` of its files . three splits.
+
+    ``caution`` says, in a sentence, what its numbers cannot say; empty for the published files.
+    """
 
     name: str
     title: str
@@ -85,6 +88,7 @@ class Dataset:
     train: Split
     validation: Split
     test: Split
+    caution: str = ""
 
 
 def locate(data: str, dataset: str, download_to: Path) -> Source:
@@ -147,9 +151,9 @@ def _load(dataset: str, family: str, source: Source) -> Dataset:
         title = family
     if dataset == "segmented_mnist":
         train, validation, test = train.having(range(5)), validation.having(range(5)), test.having(range(5, 10))
-        title = "digits 0-4 / 5-9 (stand-in for SegmentedMNIST)" if source.stand_in else "SegmentedMNIST"
-    md5 = {} if source.stand_in else dict(MD5[family])
-    return Dataset(dataset, title, source.stand_in, md5, train, validation, test)
+        title = "digits 0-4 / 5-9 (stand-in for SegmentedMNIST)" if source.embedded else "SegmentedMNIST"
+    md5 = {} if source.embedded else dict(MD5[family])
+    return Dataset(dataset, title, source.embedded, md5, train, validation, test)
 
 
 def _family(dataset: str) -> str:

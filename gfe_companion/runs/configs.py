@@ -8,6 +8,7 @@ import json
 from dataclasses import dataclass
 from typing import ClassVar
 
+from gfe_companion.methods import Entrant
 from gfe_core.adjoint import AdjointGradient, ApproximateGradient
 from gfe_core.encoding import Solver
 from gfe_core.training import Gradient, Recipe
@@ -56,7 +57,7 @@ class Train(RunConfig):
     """
 
     dataset: str
-    stand_in: bool
+    embedded: bool
     seed: int
     solver: Solver | None
     measured: tuple[int, ...] = ()
@@ -187,6 +188,7 @@ class Race(RunConfig):
     """
 
     optimum: Optimum
+    entrants: tuple[Entrant, ...]
     most: int
 
     @property

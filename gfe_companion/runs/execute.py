@@ -11,13 +11,13 @@ import torch
 from torch import Generator, Tensor, nn
 from tqdm import tqdm
 
-from gfe_core.adjoint import TooCoarse
+from gfe_companion.datasets.data import Dataset
+from gfe_companion.methods import UNCAPPED
 from gfe_companion.methods.baselines import StoredLatents
 from gfe_companion.runs.configs import Evaluate, Latents, Optimum, Race, RunConfig, Stiffness, Train, TrainStored
-from gfe_companion.studies.experiments import UNCAPPED
 from gfe_companion.runs.optimum import optimum
-from gfe_companion.runs.race import approach, entrants, warm_entrants
-from gfe_companion.datasets.data import Dataset
+from gfe_companion.runs.race import approach, started
+from gfe_core.adjoint import TooCoarse
 from gfe_core.encoding import Solver
 from gfe_core.models import AutoEncoder, Decoder
 from gfe_core.objective import Objective
@@ -167,7 +167,7 @@ def _(config: Race, dataset: Dataset, needed: list[dict], saved: Saved) -> tuple
     decoder.load_state_dict(trained[str(at)])
     images = dataset.test.images[: config.optimum.count]
     best = Objective(decoder, images).value(found["z"])
-    return approach(decoder, images, best, entrants(warm_entrants(trained[f"{at} start"])), config.most), {}
+    return approach(decoder, images, best, started(config.entrants, trained[f"{at} start"]), config.most), {}
 
 
 @execute.register

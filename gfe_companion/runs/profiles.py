@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+
+from gfe_companion.datasets import Dataset, Source, load, locate
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLE1_IMAGES = (480, 960, 1920, 3840, 5760)
@@ -211,10 +214,28 @@ class Setting:
         at_once = 1 if where == "cuda" else os.cpu_count() or 1  # on a GPU, runs side by side would spoil their clocks
         return cls(PROFILES[profile], data, chosen, jobs or at_once, where)
 
+    def source(self, dataset: str = "mnist") -> Source:
+        """Where the data set comes from; may download it. Raises ``DataError``."""
+        return _located(self.data, dataset, home() / "data", os.environ.get("GFE_DATA"))
+
+    def load(self, dataset: str = "mnist") -> Dataset:
+        """The data set itself, read once a process."""
+        return load(dataset, self.source(dataset))
+
+    def embedded(self, dataset: str = "mnist") -> bool:
+        """Whether it is what the environment ships, in the place of the published files."""
+        return self.source(dataset).embedded
+
     @property
     def figures(self) -> Path:
         """The folder of this profile's figures and tables."""
         return home() / "figures" / self.profile.name
+
+
+@lru_cache(maxsize=16)
+def _located(data: str, dataset: str, download_to: Path, named: str | None) -> Source:
+    """As :func:`locate`, asked once a process; ``named`` is GFE_DATA, on which the answer depends."""
+    return locate(data, dataset, download_to)
 
 
 def resolve_device(device: str) -> str:

@@ -3,81 +3,34 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import replace
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from gfe_core.accelerated import BarzilaiBorweinAMD, NesterovAMD, QuasiNewtonAMD
-from gfe_core.amd import AMD
-from gfe_companion.methods.baselines import AdamEncoder, LBFGSEncoder, OdeEncoder
-from gfe_companion.studies.experiments import UNCAPPED
 from gfe_core.encoding import Solver
-from gfe_core.levenberg_marquardt import GaussNewtonBFGS, LevenbergMarquardt
 from gfe_core.objective import Objective
 from gfe_core.training import encode_all
 from gfe_core.warm import WarmStart
 
 TARGETS = (0.01, 0.001)  # how far above the optimum the mean loss may be
-LEARNING_RATES = {"Adam": (0.03, 0.1, 0.3, 1.0), "LBFGS": (0.3, 1.0)}
-TAUS = (1e3, 3e3, 1e4, 3e4, 1e5)
-LADDER = tuple(round(5 * 1.2**i) for i in range(31))  # 5 to about 1,200 steps
-TOLERANCES = (
-    0.1, 0.03, 0.01, 5e-3, 3e-3, 2e-3, 1.5e-3, 1e-3, 7e-4, 5e-4, 3e-4, 2e-4, 1.5e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6,
-)  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Entrant:
-    """One encoder in the race, and what it can be given: solvers from cheap to dear, in one ladder a setting."""
-
-    name: str
-    ladders: tuple[tuple[Solver, ...], ...]
-
-
-def warm_entrants(knowledge: dict[str, Tensor]) -> list[Entrant]:
-    """Encoders that start where a training's :class:`WarmEncoder` points to; ``knowledge`` is what that one learnt."""
+def started(entrants: Iterable[Entrant], knowledge: dict[str, Tensor]) -> list[Entrant]:
+    """``entrants``, of which the warm ones start where a training pointed to that had learnt ``knowledge``."""
 
     def warm(solver: Solver) -> Solver:
         encoder = WarmStart(solver).encoder()
         encoder.state = knowledge
         return encoder
 
-    solvers = {
-        "QuasiNewtonAMD": QuasiNewtonAMD(s_0=1.0, patience=1, max_trials=10_000),  # stops at the first flat step
-        "GaussNewtonBFGS": GaussNewtonBFGS(patience=2, max_trials=10_000),
-        "LevenbergMarquardt": LevenbergMarquardt(first=None, damping=0.01),
-    }
     return [
-        Entrant(f"warm {name}", (tuple(warm(replace(solver, tolerance=t)) for t in TOLERANCES),))
-        for name, solver in solvers.items()
-    ]
-
-
-def entrants(own: Iterable[Entrant] = ()) -> list[Entrant]:
-    """All encoders of the race: the project's own, AMD as written and uncapped, Adam, LBFGS, dopri5 and rk4."""
-
-    def by_tolerance(solver: Solver) -> tuple[tuple[Solver, ...], ...]:
-        return (tuple(replace(solver, tolerance=tolerance) for tolerance in TOLERANCES),)
-
-    def by_steps(make: Callable[[float, int], Solver], rates: Iterable[float]) -> tuple[tuple[Solver, ...], ...]:
-        return tuple(tuple(make(rate, steps) for steps in LADDER) for rate in rates)
-
-    many = 10_000
-    return [
-        Entrant("LevenbergMarquardt", by_tolerance(LevenbergMarquardt())),
-        Entrant("QuasiNewtonAMD", by_tolerance(QuasiNewtonAMD(max_trials=many))),
-        Entrant("NesterovAMD", by_tolerance(NesterovAMD(max_trials=many))),
-        Entrant("BarzilaiBorweinAMD", by_tolerance(BarzilaiBorweinAMD(max_trials=many))),
-        *own,
-        Entrant("AMD, literal", by_tolerance(AMD())),
-        Entrant("AMD, s_max = 1000", by_tolerance(replace(UNCAPPED, max_trials=None))),
-        Entrant("Adam", by_steps(AdamEncoder, LEARNING_RATES["Adam"])),
-        Entrant("LBFGS", by_steps(LBFGSEncoder, LEARNING_RATES["LBFGS"])),
-        Entrant("dopri5", (tuple(OdeEncoder("dopri5", tau) for tau in TAUS),)),
-        Entrant("rk4", tuple(tuple(OdeEncoder("rk4", tau, slices=n) for n in LADDER[7:]) for tau in TAUS)),
+        replace(entrant, ladders=tuple(tuple(map(warm, ladder)) for ladder in entrant.ladders))
+        if entrant.warm
+        else entrant
+        for entrant in entrants
     ]
 
 

@@ -26,10 +26,10 @@ from filelock import FileLock
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
+from gfe_companion.datasets import Source, load
 from gfe_companion.runs.configs import RunConfig
 from gfe_companion.runs.execute import execute
 from gfe_companion.runs.profiles import Setting, home
-from gfe_companion.datasets.data import Source, load, locate
 
 SAVE_EVERY_S = 30
 
@@ -58,11 +58,6 @@ def _folder(config: RunConfig) -> Path:
     return runs_folder() / f"{config.name}-{config.key}"
 
 
-def source(setting: Setting, dataset: str = "mnist") -> Source:
-    """Where the setting's data set comes from; may download it. Raises ``DataError``."""
-    return locate(setting.data, dataset, home() / "data")
-
-
 def finished(configs: Iterable[RunConfig]) -> list[Run]:
     """Those of the runs of ``configs`` that are there, undamaged."""
     return [found for config in configs if (found := _read(config, _folder(config)))]
@@ -89,13 +84,14 @@ def run(config: RunConfig, origin: Source) -> Run:
     return _read(config, folder)
 
 
-def run_grid(configs: Iterable[RunConfig], setting: Setting, origin: Source) -> list[Run]:
+def run_grid(configs: Iterable[RunConfig], setting: Setting) -> list[Run]:
     """The runs of all ``configs`` in order, those that others depend on first, ``setting.jobs`` at a time.
 
     Fewer than the profile's ``pool_from`` go one after another, for which no process has to start.
     A run uses one thread and its own generator, so its result does not depend on how many go side by side.
     """
     configs = list(configs)
+    origins = {name: setting.source(name) for name in dict.fromkeys(config.trained.dataset for config in configs)}
     stages = [dict.fromkeys(configs)]
     while needed := dict.fromkeys(dependency for config in stages[0] for dependency in config.dependencies()):
         stages.insert(0, needed)
@@ -104,11 +100,11 @@ def run_grid(configs: Iterable[RunConfig], setting: Setting, origin: Source) -> 
         if missing:
             jobs = min(setting.jobs, len(missing)) if len(missing) >= setting.profile.pool_from else 1
             made = Parallel(jobs, return_as="generator_unordered")(
-                delayed(_work)(c, origin, os.getpid()) for c in missing
+                delayed(_work)(config, origins[config.trained.dataset], os.getpid()) for config in missing
             )
             for _ in tqdm(made, total=len(missing), desc="runs", unit="run"):
                 pass
-    return [run(config, origin) for config in configs]
+    return [run(config, origins[config.trained.dataset]) for config in configs]
 
 
 def _work(config: RunConfig, origin: Source, caller: int) -> None:
@@ -134,8 +130,8 @@ def _make(config: RunConfig, origin: Source, aside: Path) -> None:
     torch.set_num_threads(1)
     try:
         dataset = load(config.trained.dataset, origin)
-        if dataset.stand_in != config.trained.stand_in:
-            raise ValueError("the configuration and the data disagree on whether this is a stand-in data set.")
+        if origin.embedded != config.trained.embedded:
+            raise ValueError("the configuration and the data disagree on whether this is an embedded data set.")
         dependencies = [run(needed, origin) for needed in config.dependencies()]
         state = aside / "state.pt"
         history, weights = execute(config, dataset, [made.weights for made in dependencies], _Saved(state))

@@ -1,0 +1,1 @@
+"""What readers see: pages of notebooks, the report, and what is published."""

@@ -14,10 +14,10 @@ from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
-from gfe_companion.studies.beyond import everything
-from gfe_companion.site.figures import markdown
 from gfe_companion.runs.profiles import Setting, home
 from gfe_companion.runs.store import finished
+from gfe_companion.studies.beyond_plans import everything
+from gfe_companion.studies.results import markdown
 
 MARKS = {"reproduced": "✓", "partly": "◐", "not reproduced": "✗", "not measured": "–"}
 

@@ -1,0 +1,1 @@
+"""One module a notebook: the runs that it needs, its tables, its figures and its sentences."""

@@ -7,20 +7,19 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from gfe_core.accelerated import BarzilaiBorweinAMD, NesterovAMD, QuasiNewtonAMD
-from gfe_companion.studies import experiments
+from gfe_companion.methods import COLD_TEST, FAST, FAST_TEST, UNCAPPED, entrants
 from gfe_companion.methods.baselines import CoordinatesOnly, StartOnly
 from gfe_companion.runs.configs import Evaluate, Optimum, Race, RunConfig, Train, TrainStored
-from gfe_companion.studies.experiments import FAST, FAST_TEST, UNCAPPED, table1, table2
 from gfe_companion.runs.profiles import CURVE_IMAGES, Setting
 from gfe_companion.runs.store import run_grid
-from gfe_companion.datasets.data import Source
+from gfe_companion.studies.plans import plans as plans_of_the_paper
+from gfe_companion.studies.plans import table1, table2
+from gfe_core.accelerated import BarzilaiBorweinAMD, NesterovAMD, QuasiNewtonAMD
 from gfe_core.encoding import Solver
 from gfe_core.levenberg_marquardt import LevenbergMarquardt
 from gfe_core.training import CosineRecipe, WeightDecayRecipe
 from gfe_core.warm import WarmStart
 
-COLD_TEST = QuasiNewtonAMD(tolerance=1e-4, max_trials=200)  # for decoders whose training knows no start
 LATENT_RATES = (0.1, 0.5, 2.0)  # of the auto-decoder, swept on the first seed
 LATENT_RATE = 0.5  # on the others
 FREE = replace(FAST, penalty=0.0)
@@ -36,8 +35,8 @@ def _seeds(setting: Setting) -> tuple[int, ...]:
     return setting.seeds[: setting.profile.beyond_seeds]
 
 
-def _fast(setting: Setting, stand_in: bool, seed: int, points: tuple[int, ...], **changed: object) -> Train:
-    config = Train("mnist", stand_in, seed, FAST, points, points, setting.profile.validation_images,
+def _fast(setting: Setting, seed: int, points: tuple[int, ...], **changed: object) -> Train:
+    config = Train("mnist", setting.embedded(), seed, FAST, points, points, setting.profile.validation_images,
                    device=setting.device)  # fmt: skip
     return replace(config, **changed)
 
@@ -47,21 +46,21 @@ def _glance(setting: Setting) -> int:
     return min(100, setting.profile.validation_images)
 
 
-def _few(setting: Setting, stand_in: bool) -> dict[int, Train]:
+def _few(setting: Setting) -> dict[int, Train]:
     """Table 1's trainings by uncapped AMD, by seed."""
-    plan = table1(setting, stand_in).query("method == 'gfe_amd_uncapped'")
+    plan = table1(setting).query("method == 'gfe_amd_uncapped'")
     return {row.seed: row.config.training for row in plan.itertuples()}
 
 
-def curves(setting: Setting, stand_in: bool) -> pd.DataFrame:
+def curves(setting: Setting) -> pd.DataFrame:
     """Test loss on the way: columns schedule, method, seed, images, config (an :class:`Evaluate`).
 
     Under the cosine schedule both methods see as many images as Table 2's autoencoder; under the constant rate the
     accelerated GFE goes on to the profile's full length.
     """
     profile, rows = setting.profile, []
-    converged = table2(setting, "mnist", stand_in).set_index(["method", "seed"])
-    few = _few(setting, stand_in)
+    converged = table2(setting, "mnist").set_index(["method", "seed"])
+    few = _few(setting)
     for seed in _seeds(setting):
         ae, end = converged.loc[("ae", seed), ["config", "images"]]
         end = int(end)
@@ -71,10 +70,10 @@ def curves(setting: Setting, stand_in: bool) -> pd.DataFrame:
         near = tuple(sorted({i for i in CURVE_IMAGES if i < end} | {end}))
         trainings = [
             ("constant", "ae", ae.training),
-            ("constant", "gfe_fast", _fast(setting, stand_in, seed, far)),
+            ("constant", "gfe_fast", _fast(setting, seed, far)),
             ("constant", "gfe_amd_uncapped", few[seed]),
             ("cosine", "ae", replace(ae.training, recipe=recipe)),
-            ("cosine", "gfe_fast", _fast(setting, stand_in, seed, near, recipe=recipe)),
+            ("cosine", "gfe_fast", _fast(setting, seed, near, recipe=recipe)),
         ]
         if seed == setting.seeds[0]:  # dear, and Table 2's whole epoch
             trainings.append(("constant", "gfe_amd_uncapped", converged.config["gfe_amd_uncapped", seed].training))
@@ -85,30 +84,30 @@ def curves(setting: Setting, stand_in: bool) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["schedule", "method", "seed", "images", "config"])
 
 
-def ends(setting: Setting, stand_in: bool) -> pd.DataFrame:
+def ends(setting: Setting) -> pd.DataFrame:
     """The last decoders of :func:`curves` on as many test images as Table 2: the same columns."""
-    frame = curves(setting, stand_in).query("method in ('ae', 'gfe_fast')")
+    frame = curves(setting).query("method in ('ae', 'gfe_fast')")
     last = frame.loc[frame.groupby(["schedule", "method", "seed"], sort=False).images.idxmax()].copy()
     last["config"] = [replace(config, count=setting.profile.test_images) for config in last.config]
     return last.reset_index(drop=True)
 
 
-def gaps(setting: Setting, stand_in: bool) -> pd.DataFrame:
+def gaps(setting: Setting) -> pd.DataFrame:
     """The distance to the optimum: columns schedule, method, seed, images, config (an :class:`Optimum`).
 
     Of the last decoder of every curve, on the images that :class:`Optimum` takes.
     """
-    frame, count = curves(setting, stand_in), setting.profile.optimum_images
+    frame, count = curves(setting), setting.profile.optimum_images
     last = frame.loc[frame.groupby(["schedule", "method", "seed"], sort=False).images.idxmax()].copy()
     last["config"] = [Optimum(replace(config, count=count), count) for config in last.config]
     return last.reset_index(drop=True)
 
 
-def race(setting: Setting, stand_in: bool) -> Race:
+def race(setting: Setting) -> Race:
     """The race of encoders, on a decoder of the first seed's constant training by :data:`FAST`."""
-    plan = curves(setting, stand_in).query("schedule == 'constant' and method == 'gfe_fast' and images <= 40_000")
+    plan = curves(setting).query("schedule == 'constant' and method == 'gfe_fast' and images <= 40_000")
     test = replace(plan.config.iloc[plan.images.argmax()], count=setting.profile.race_images)
-    return Race(Optimum(test, setting.profile.race_images), setting.profile.race_passes)
+    return Race(Optimum(test, setting.profile.race_images), entrants(), setting.profile.race_passes)
 
 
 def remedies(setting: Setting) -> dict[str, dict[str, object]]:
@@ -146,40 +145,40 @@ def trainers(setting: Setting) -> dict[str, Solver]:
     }
 
 
-def compared(setting: Setting, stand_in: bool) -> pd.DataFrame:
+def compared(setting: Setting) -> pd.DataFrame:
     """Each of :func:`trainers` on the images of a row of Table 1: columns trainer, seed, images, config.
 
     It is the last row that is no longer than the trainings of :func:`stability`; uncapped AMD's training is Table 1's.
     """
     images, rows = max(i for i in setting.profile.table1_images if i <= setting.profile.stability_images), []
-    few = _few(setting, stand_in)
+    few = _few(setting)
     for seed in _seeds(setting):
         for name, solver in trainers(setting).items():
-            training = _fast(setting, stand_in, seed, (images,), solver=solver, validation_images=_glance(setting))
+            training = _fast(setting, seed, (images,), solver=solver, validation_images=_glance(setting))
             training = few[seed] if solver == UNCAPPED else training
             test = Evaluate(training, images, tester(solver), setting.profile.beyond_tested)
             rows.append((name, seed, images, test))
     return pd.DataFrame(rows, columns=["trainer", "seed", "images", "config"])
 
 
-def stability(setting: Setting, stand_in: bool) -> pd.DataFrame:
+def stability(setting: Setting) -> pd.DataFrame:
     """Long trainings under each of :func:`remedies`: columns remedy, seed, images, config (an :class:`Optimum`)."""
     images, count, rows = setting.profile.stability_images, setting.profile.optimum_images, []
     for seed in _seeds(setting):
         for remedy, fields in remedies(setting).items():
-            training = _fast(setting, stand_in, seed, (images,), validation_images=_glance(setting), **fields)
+            training = _fast(setting, seed, (images,), validation_images=_glance(setting), **fields)
             test = Evaluate(training, images, tester(training.solver), count)
             rows.append((remedy, seed, images, Optimum(test, count)))
     return pd.DataFrame(rows, columns=["remedy", "seed", "images", "config"])
 
 
-def auto_decoders(setting: Setting, stand_in: bool) -> pd.DataFrame:
+def auto_decoders(setting: Setting) -> pd.DataFrame:
     """DeepSDF's auto-decoder, by learning rate of its latents: columns rate, seed, images, config.
 
     It is tested at every fifth point of Table 2's autoencoder, before the last, by encoding from z = 0 with BFGS.
     """
     rows = []
-    for row in curves(setting, stand_in).query("schedule == 'constant' and method == 'ae'").itertuples():
+    for row in curves(setting).query("schedule == 'constant' and method == 'ae'").itertuples():
         ae = row.config.training
         kept = ae.kept[4::5]
         if row.images not in kept:
@@ -192,11 +191,11 @@ def auto_decoders(setting: Setting, stand_in: bool) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["rate", "seed", "images", "config"])
 
 
-def everything(setting: Setting, stand_in: bool) -> list[RunConfig]:
+def everything(setting: Setting) -> list[RunConfig]:
     """Every run of a profile, of the paper and beyond it, those that others rest on included."""
-    plans = experiments.plans(setting, stand_in)
-    plans += [make(setting, stand_in) for make in (curves, ends, gaps, compared, stability, auto_decoders)]
-    found = dict.fromkeys([config for plan in plans for config in plan.config] + [race(setting, stand_in)])
+    plans = plans_of_the_paper(setting)
+    plans += [make(setting) for make in (curves, ends, gaps, compared, stability, auto_decoders)]
+    found = dict.fromkeys([config for plan in plans for config in plan.config] + [race(setting)])
     for config in list(found):
         while needed := config.dependencies():
             config = needed[0]
@@ -204,13 +203,13 @@ def everything(setting: Setting, stand_in: bool) -> list[RunConfig]:
     return list(found)
 
 
-def reached(plan: pd.DataFrame, setting: Setting, origin: Source) -> pd.DataFrame:
+def reached(plan: pd.DataFrame, setting: Setting) -> pd.DataFrame:
     """``plan`` without the rows whose training ended before their ``images``, and a column of their finished runs."""
     trainings = [config.trained for config in plan.config]
-    ended = run_grid(trainings, setting, origin)
+    ended = run_grid(trainings, setting)
     found = [images in set(run.history.images) for images, run in zip(plan.images, ended, strict=True)]
     plan = plan[found].reset_index(drop=True)
-    return plan.assign(run=run_grid(plan.config, setting, origin))
+    return plan.assign(run=run_grid(plan.config, setting))
 
 
 def time_to(curve: pd.DataFrame, loss: float) -> float:

@@ -1,0 +1,101 @@
+"""What every page does with the results of its study: say what they rest on, save them, show them, judge the claims."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import torch
+from IPython.display import Image, Markdown, display
+
+from gfe_companion.evidence.scorecard import verdicts
+from gfe_companion.runs.profiles import Setting
+from gfe_companion.studies.drawing import style
+from gfe_companion.studies.results import Picture, Table, Text, markdown
+
+Result = Picture | Table | Text
+
+
+class Page:
+    """A notebook's page: ``page.show(result, ...)`` and ``page.verdicts("claim", ...)`` for one ``setting``.
+
+    Making one sets the style of figures, and one thread, as the runs have.
+    """
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+        style()
+        torch.set_num_threads(1)
+
+    def begin(self, *datasets: str) -> None:
+        """Show what the page's numbers rest on: the profile, the data sets, the seeds, and what limits them."""
+        display(Markdown(heading(self.setting, datasets or ("mnist",))))
+
+    def show(self, *results: Result) -> None:
+        """Write each picture and table into the profile's figures, and show them all in order."""
+        for result in results:
+            if isinstance(result, Picture):
+                save_picture(result, self.setting.figures)
+            elif isinstance(result, Table):
+                save_table(result, self.setting.figures)
+            else:
+                display(Markdown(result))
+
+    def verdicts(self, *claims: str) -> None:
+        """Show each of ``claims`` in the paper's words, its one verdict, and what was measured."""
+        display(Markdown(verdicts(self.setting, *claims)))
+
+
+def heading(setting: Setting, datasets: tuple[str, ...]) -> str:
+    """What a page's numbers rest on, in Markdown."""
+    loaded = [setting.load(name) for name in datasets]
+    lines = [f"Profile **{setting.profile.name}**, seeds {', '.join(map(str, setting.seeds))}."]
+    lines += [
+        f"- **{data.title}**: {len(data.train.images):,} images to learn from, {len(data.validation.images):,} to "
+        f"validate, {len(data.test.images):,} to test.{' ' * bool(data.caution)}{data.caution}"
+        for data in loaded
+    ]
+    if setting.profile.name != "paper":
+        lines.append("- Sizes are reduced: what is judged here may come out differently at the paper's sizes.")
+    if len(setting.seeds) == 1:
+        lines.append("- One seed gives no interval: no claim over seeds can be decided.")
+    return f"{lines[0]}\n\n" + "\n".join(lines[1:])
+
+
+def save_picture(picture: Picture, folder: Path) -> None:
+    """Write ``picture`` as PNG, PDF and, where it has numbers, CSV into ``folder``, and show it.
+
+    Files are written aside and renamed, so that none is ever half there.
+    """
+    figure, name, data = picture.figure, picture.name, picture.data
+    _whole(folder / f"{name}.png", lambda path: figure.savefig(path, format="png"))
+    figure.set_layout_engine("none")  # the layout is found: a second time would cost as much as drawing
+    _whole(folder / f"{name}.pdf", lambda path: figure.savefig(path, format="pdf", metadata={"CreationDate": None}))
+    if data is not None:
+        _whole(folder / f"{name}.csv", lambda path: data.to_csv(path, index=False))
+    plt.close(figure)
+    display(Image((folder / f"{name}.png").read_bytes(), alt=picture.alt), metadata=_made(folder, name))
+
+
+def save_table(table: Table, folder: Path) -> None:
+    """Write the numbers of ``table`` as CSV and what people read as Markdown into ``folder``, and show the latter."""
+    text = f"**{table.title}**\n\n{markdown(table.shown)}\n\n{table.notes}\n"
+    _whole(folder / f"{table.name}.csv", lambda path: table.data.to_csv(path, index=False))
+    _whole(folder / f"{table.name}.md", lambda path: path.write_text(text, encoding="utf-8"))
+    display(Markdown(text), metadata=_made(folder, table.name))
+
+
+def _made(folder: Path, name: str) -> dict:
+    """What ties an output of a notebook to its files: their name, and the checksum of the numbers behind it."""
+    numbers = folder / f"{name}.csv"
+    checksum = hashlib.sha256(numbers.read_bytes()).hexdigest() if numbers.exists() else None
+    return {"made": {"name": name, "csv_sha256": checksum}}
+
+
+def _whole(path: Path, write: Callable[[Path], object]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    write(part)
+    part.replace(path)
