@@ -63,7 +63,7 @@ def training_race(
     points = sorted(images)
     try:
         for name, solver in (TRAINERS if trainers is None else trainers).items():
-            config = Train(dataset.name, setting.embedded(), 0, solver, (points[-1],), device=device)
+            config = Train(dataset.name, not dataset.md5, 0, solver, (points[-1],), device=device)
             training, model, encoder, _ = begin(config, dataset)
             for point in points if name in FAR else points[:1]:
                 training.advance(point)
@@ -150,7 +150,7 @@ def seeds_at_once(
             generators = [Generator().manual_seed(seed) for seed in range(count)]
             decoders = [Decoder(generator=generator).to(device) for generator in generators]
             stack = StackedTraining(decoders, generators, FAST, pool)
-            alone, *_ = begin(Train(dataset.name, setting.embedded(), 0, FAST, (16,), device=device), dataset)
+            alone, *_ = begin(Train(dataset.name, not dataset.md5, 0, FAST, (16,), device=device), dataset)
             row: dict[str, float] = {"seeds": count}
             for name, training, shared in (("stacked_ms", stack, count), ("separate_ms", alone, 1)):
                 training.advance(16 * batches)

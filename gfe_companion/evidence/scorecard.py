@@ -9,6 +9,7 @@ import pandas as pd
 from gfe_companion.evidence import claims
 from gfe_companion.evidence.intervals import Interval, interval
 from gfe_companion.evidence.paper import paper, paper_table
+from gfe_companion.runs.profiles import Setting
 
 NOT_MEASURED = "not measured"
 NEAR = 0.05  # a printed number is reproduced within this share of our mean
@@ -60,3 +61,13 @@ def agreement(ours: Interval, printed: float) -> str:
     if ours.low <= printed <= ours.high or abs(ours.mean / printed - 1) <= NEAR:
         return claims.YES
     return claims.PARTLY if ours.mean < printed else claims.NO
+
+
+def verdicts(setting: Setting, *names: str) -> str:
+    """The claims of these ``names`` in the paper's words, each with its one verdict and what was measured: Markdown."""
+    judged = scorecard(setting.figures).set_index("claim").loc[list(names)]
+    lines = [
+        f"- \u201c{row.text}\u201d (Sec. {row.section}): **{row.verdict}**. {row.measured}. {row.meaning}"
+        for row in judged.itertuples()
+    ]
+    return "\n".join(lines)

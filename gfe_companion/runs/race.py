@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from gfe_companion.methods import Entrant
 from gfe_core.encoding import Solver
 from gfe_core.objective import Objective
 from gfe_core.training import encode_all

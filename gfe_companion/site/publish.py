@@ -11,7 +11,7 @@ import nbformat
 import pandas as pd
 
 from gfe_companion.runs.profiles import ROOT, Setting
-from gfe_companion.site.figures import markdown
+from gfe_companion.studies.results import markdown
 
 BLOCK = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- /\2 -->)", re.DOTALL)
 
