@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gfe_core.encoding import Encoding, EulerSteps, GradientFlow, Path, SeparateSteps
-from gfe_core.objective import Objective
+from gfe_core.objective import Landscape
 
 TOO_COARSE = 0.5  # a predicted and a corrected lambda further apart than this share of its largest size are both wrong
 
@@ -30,7 +30,7 @@ class ApproximateGradient:
 
     needs_path: ClassVar[bool] = False
 
-    def __call__(self, objective: Objective, encoding: Encoding) -> tuple[Tensor, ...]:
+    def __call__(self, objective: Landscape, encoding: Encoding) -> tuple[Tensor, ...]:
         """One tensor for each decoder parameter: the gradient of the batch's summed loss at z*."""
         return objective.all_gradients(encoding.z)[1]
 
@@ -62,7 +62,7 @@ class AdjointGradient:
 
     needs_path: ClassVar[bool] = True
 
-    def __call__(self, objective: Objective, encoding: Encoding) -> tuple[Tensor, ...]:
+    def __call__(self, objective: Landscape, encoding: Encoding) -> tuple[Tensor, ...]:
         """One tensor for each decoder parameter: the total derivative of the batch's summed loss at z(tau)."""
         at_end, partial = objective.all_gradients(encoding.z)
         for part in integral(objective, encoding, at_end):
@@ -71,7 +71,7 @@ class AdjointGradient:
         return partial
 
 
-def integral(objective: Objective, encoding: Encoding, at_end: Tensor) -> Iterator[tuple[Tensor, ...]]:
+def integral(objective: Landscape, encoding: Encoding, at_end: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """The integral of Eq. (4), part by part: one from each slice of the path, the last first; their sum is its value.
 
     ``at_end`` (B, d) is lambda(tau). Each part has one tensor for each decoder parameter. Costs four passes a slice.
@@ -91,7 +91,7 @@ def integral(objective: Objective, encoding: Encoding, at_end: Tensor) -> Iterat
     return _along_nesterov_flow(objective, path, at_end, path.flow.eps)
 
 
-def _along_steps(objective: Objective, path: Path, adjoint: Tensor) -> Iterator[tuple[Tensor, ...]]:
+def _along_steps(objective: Landscape, path: Path, adjoint: Tensor) -> Iterator[tuple[Tensor, ...]]:
     h = path.t.diff(dim=0)
     adjoint = adjoint.clone()
     for n in reversed(range(len(h))):
@@ -102,7 +102,7 @@ def _along_steps(objective: Objective, path: Path, adjoint: Tensor) -> Iterator[
 
 
 def _along_gradient_flow(
-    objective: Objective, path: Path, adjoint: Tensor, alpha: list[float]
+    objective: Landscape, path: Path, adjoint: Tensor, alpha: list[float]
 ) -> Iterator[tuple[Tensor, ...]]:
     h, weight = _slices(path)
     last = len(h)
@@ -119,7 +119,7 @@ def _along_gradient_flow(
         largest = _largest(largest, adjoint, predicted, n)
 
 
-def _along_nesterov_flow(objective: Objective, path: Path, adjoint: Tensor, eps: float) -> Iterator[tuple[Tensor, ...]]:
+def _along_nesterov_flow(objective: Landscape, path: Path, adjoint: Tensor, eps: float) -> Iterator[tuple[Tensor, ...]]:
     h, weight = _slices(path)
     t = [time + eps for time in path.t[:, 0].tolist()]
     of_v, slope = torch.zeros_like(adjoint), torch.zeros_like(adjoint)  # lambda_v(tau) = 0, d lambda_z/dt

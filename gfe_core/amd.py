@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from gfe_core.encoding import Encoding, PathRecorder, Status
-from gfe_core.objective import Objective, require_finite
+from gfe_core.descent import Measured, Rule, State, Trial
+from gfe_core.encoding import EulerSteps, Status
+from gfe_core.objective import Landscape
 
-ROUNDING = 4.0  # a predicted decrease below this many units in the last place of the loss cannot be measured
+
+@dataclass
+class AMDState(State):
+    """Where each image stands on its flow, and what it tries next."""
+
+    slope: Tensor  # |grad_z l|^2 = |dl/dt|
+    t: Tensor
+    s: Tensor  # the scaling factor s_n
+    step: Tensor  # dt = beta^m s_n, shortened to land on tau
 
 
 @dataclass(frozen=True)
-class AMD:
+class AMD(Rule[AMDState]):
     """Gradient descent along Eq. (5), alpha = 1, whose step is backtracked until the loss falls (Sec. 3.4, Eq. 9-10).
 
     Every image has a step size of its own: the paper's text treats one sample. Cost: one forward and one backward pass
@@ -46,6 +56,7 @@ class AMD:
     grow_accepted: bool = False
     max_steps: int | None = None
     max_trials: int | None = None
+    flow: ClassVar[EulerSteps] = EulerSteps()
 
     def __post_init__(self) -> None:
         if not (0 < self.tau < math.inf):
@@ -63,71 +74,39 @@ class AMD:
             if budget is not None and budget < 1:
                 raise ValueError(f"{name} = {budget}: at least 1, or None for no limit but tau.")
 
-    def encode(self, objective: Objective, z0: Tensor | None = None, record: bool = False) -> Encoding:
-        """Encode every image from ``z0`` (B, d), zero by default: see the class."""
-        before = objective.evaluations
-        z = objective.start(z0)
-        loss, gradient = objective.value_and_grad(z)
-        require_finite(loss, "the loss at z(0)")
-        require_finite(gradient, "the loss gradient at z(0)")
-        slope = gradient.square().sum(dim=1)  # |dl/dt| along the flow
-        t = torch.zeros_like(loss)
-        s = torch.full_like(loss, self.s_0)
-        trial = s.clone()
-        rounding, nothing = ROUNDING * torch.finfo(loss.dtype).eps, torch.finfo(loss.dtype).tiny
-        result = Encoding(
-            z.clone(), loss.clone(), t.clone(),
-            torch.zeros_like(loss, dtype=torch.int64), torch.zeros_like(loss, dtype=torch.int64), 0,
-        )  # fmt: skip
-        recorder = PathRecorder(len(loss)) if record else None
-        image = torch.arange(len(loss), device=loss.device)  # where the images still under way stand in the batch
-        steps = torch.zeros_like(image)
-        if recorder:
-            recorder.add(image, steps, t, z, loss)
-        active = objective
-        flat = (self.tau - t) * slope <= self.tolerance * loss
-        stalled = torch.zeros_like(flat)
-        most = torch.iinfo(steps.dtype).max if self.max_steps is None else self.max_steps
-        trials = 0  # of every image that is still under way: each tries one step a round
+    def begin(self, objective: Landscape, z: Tensor, steps: Tensor) -> AMDState:
+        """The state at z, t = 0. One forward and one backward pass."""
+        at = Measured.at(objective, z)
+        t, s = torch.zeros_like(at.loss), torch.full_like(at.loss, self.s_0)
+        return AMDState(z, at.loss, at.gradient, steps, at.slope, t, s, step=s.clamp(max=self.tau))
 
-        while len(image):
-            finished = flat | stalled | (t >= self.tau) | (steps >= most) | (trials == self.max_trials)
-            if finished.any():
-                end = image[finished]
-                result.z[end], result.loss[end] = z[finished], loss[finished]
-                result.t[end], result.steps[end] = t[finished], steps[finished]
-                status = torch.where(stalled, Status.STALLED, Status.BUDGET_SPENT)
-                status = torch.where(flat, Status.CONVERGED, status)
-                result.status[end] = torch.where(t >= self.tau, Status.REACHED_TAU, status)[finished]
-                keep = ~finished
-                image, z, loss, gradient, slope, t, s, trial, steps = (
-                    x[keep] for x in (image, z, loss, gradient, slope, t, s, trial, steps)
-                )
-                active = active.select(keep)
-                if len(image) == 0:
-                    break
-            # One round: a trial step for every image; those whose loss does not fall shrink theirs and stay.
-            trials += 1
-            step = torch.minimum(trial, self.tau - t)  # the last step lands on tau
-            z_new = z - step[:, None] * gradient  # Eq. (10)
-            loss_new, gradient_new = active.value_and_grad(z_new)
-            slope_new = gradient_new.square().sum(dim=1)
-            falls = (loss_new < loss) & (slope_new < math.inf)  # Eq. (9)
-            stalled = ~falls
-            t_new = torch.where(step >= self.tau - t, self.tau, t + step)
-            s_new = (self.kappa * (step if self.grow_accepted else s)).clamp(self.s_0, self.s_max)
-            new = (t_new, z_new, loss_new, gradient_new, slope_new, s_new, s_new)
-            if stalled.any():
-                stalled &= (step * slope <= rounding * loss.abs()) | (step <= nothing)
-                old = (t, z, loss, gradient, slope, s, self.beta * step)
-                new = (torch.where(falls.view(-1, *[1] * (x.ndim - 1)), x, y) for x, y in zip(new, old, strict=True))
-            t, z, loss, gradient, slope, s, trial = new
-            steps = steps + falls
-            flat = (self.tau - t) * slope <= self.tolerance * loss
-            if recorder:
-                recorder.add(image[falls], steps[falls], t[falls], z[falls], loss[falls])
+    def propose(self, state: AMDState) -> Trial:
+        """z_n - dt grad_z l, Eq. (10), and dt |grad_z l|^2 as the decrease that is predicted."""
+        return Trial(state.z - state.step[:, None] * state.gradient, state.step * state.slope)
 
-        return Encoding(
-            result.z, result.loss, result.t, result.steps, result.status,
-            objective.evaluations - before, recorder.path() if recorder else None,
+    def advance(self, state: AMDState, trial: Trial, at: Measured, falls: Tensor) -> None:
+        """Where the loss falls, t grows by dt and s by kappa; elsewhere beta shrinks dt (Eq. 9)."""
+        step, left = state.step, self.tau - state.t
+        grown = (self.kappa * (step if self.grow_accepted else state.s)).clamp(self.s_0, self.s_max)
+        state.step = self.beta * step
+        state.accept(
+            falls, z=trial.point, loss=at.loss, gradient=at.gradient, slope=at.slope,
+            t=torch.where(step >= left, self.tau, state.t + step), s=grown, step=grown,
         )  # fmt: skip
+        state.step = torch.minimum(state.step, self.tau - state.t)  # the last step lands on tau
+
+    def endings(self, state: AMDState) -> list[tuple[Status, Tensor]]:
+        """At tau, or where the convergence curve is flat, or with ``max_steps`` taken."""
+        flat = (self.tau - state.t) * state.slope <= self.tolerance * state.loss
+        ends = [(Status.REACHED_TAU, state.t >= self.tau), (Status.CONVERGED, flat)]
+        if self.max_steps is not None:
+            ends.append((Status.BUDGET_SPENT, state.steps >= self.max_steps))
+        return ends
+
+    def time(self, state: AMDState) -> Tensor:
+        """The time t of the flow."""
+        return state.t
+
+    def stuck(self, state: AMDState, trial: Trial) -> Tensor:
+        """Within the rounding of the loss, or with a step that has shrunk to nothing."""
+        return super().stuck(state, trial) | (state.step <= torch.finfo(state.loss.dtype).tiny)

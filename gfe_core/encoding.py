@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from gfe_core.objective import Objective
+from gfe_core.objective import Landscape
 
 
 class Status(IntEnum):
@@ -81,7 +81,7 @@ class Encoding:
 class Solver(Protocol):
     """Encodes every image of an objective on its own: a result does not depend on what else is in the batch."""
 
-    def encode(self, objective: Objective, z0: Tensor | None = None, record: bool = False) -> Encoding:
+    def encode(self, objective: Landscape, z0: Tensor | None = None, record: bool = False) -> Encoding:
         """Follow the flow from ``z0`` (B, d), the zero vector by default; ``record`` keeps the path."""
         ...
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gfe_core.encoding import Encoding, GradientFlow, Path, Status
-from gfe_core.objective import Objective, require_finite
+from gfe_core.objective import Landscape, require_finite
 
 
 def decaying(t: float, tau: float) -> float:
@@ -75,7 +75,7 @@ class FixedGrid(LogarithmicGrid):
 
     alpha: Callable[[float, float], float] = decaying
 
-    def encode(self, objective: Objective, z0: Tensor | None = None, record: bool = False) -> Encoding:
+    def encode(self, objective: Landscape, z0: Tensor | None = None, record: bool = False) -> Encoding:
         """Encode every image from ``z0`` (B, d), zero by default: see the class."""
         times = self.times()
         for t in (*times, *((t + later) / 2 for t, later in pairwise(times))):  # where RK4 asks for it
@@ -98,7 +98,7 @@ class FixedGrid(LogarithmicGrid):
 
 
 def follow(
-    steps: Iterator[tuple[Tensor, Tensor]], times: list[float], objective: Objective, flow: object, record: bool
+    steps: Iterator[tuple[Tensor, Tensor]], times: list[float], objective: Landscape, flow: object, record: bool
 ) -> Encoding:
     """The :class:`Encoding` of a walk over the rows of a grid; ``steps`` yields z (B, d) and loss (B,) at ``times``."""
     before, rows = objective.evaluations, []

@@ -4,17 +4,34 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from gfe_core.accelerated import QuasiNewtonAMD, State, Trials
-from gfe_core.encoding import PathRecorder
-from gfe_core.objective import Objective
+from gfe_core.accelerated import QuasiNewtonAMD, QuasiNewtonState, Trials, Watched, watched
+from gfe_core.descent import Measured, Rule, Trial
+from gfe_core.encoding import Encoding, PathRecorder
+from gfe_core.objective import Landscape, require_finite
+
+
+@dataclass
+class DampedState(Watched):
+    """With each image's Gauss-Newton matrix (b, d, d) and its damping."""
+
+    curvature: Tensor
+    damping: Tensor
+
+
+@dataclass
+class Curved(Measured):
+    """With the Gauss-Newton matrix (b, d, d), where the loss falls."""
+
+    curvature: Tensor
 
 
 @dataclass(frozen=True)
-class LevenbergMarquardt(Trials):
+class LevenbergMarquardt(Trials[DampedState]):
     """Damped Gauss-Newton steps: (J^T W J + lambda m I) p = grad_z l, z - p is tried.
 
     J (P, d) is the decoder's Jacobian at z, W the curvature of the loss in the logits, p (1 - p) / P for the
@@ -28,39 +45,46 @@ class LevenbergMarquardt(Trials):
     max_trials: int = 50
     damping: float = 0.1
     beta: float = 0.3
-    first: Trials | None = QuasiNewtonAMD(tolerance=0.0, max_trials=10)
+    first: Rule[Any] | None = QuasiNewtonAMD(tolerance=0.0, max_trials=10)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not (0 < self.damping < math.inf and 0 < self.beta < 1):
             raise ValueError(f"damping = {self.damping}, beta = {self.beta}: needed is damping > 0 and 0 < beta < 1.")
 
-    def _run(self, objective: Objective, z: Tensor, steps: Tensor, recorder: PathRecorder | None) -> State:
+    def descend(self, objective: Landscape, z: Tensor, steps: Tensor, recorder: PathRecorder | None) -> Encoding:
+        """First steps by ``first``, then damped ones from there."""
         if self.first is not None:
-            near = self.first._run(objective, z, steps, recorder)
-            z, steps = near["z"], near["steps"]
-        return super()._run(objective, z, steps, recorder)
+            near = self.first.descend(objective, z, steps, recorder)
+            z, steps = near.z, near.steps
+        return super().descend(objective, z, steps, recorder)
 
-    def _measure(self, objective: Objective, z: Tensor, best: Tensor | None = None) -> tuple[Tensor, State]:
-        if best is None:
-            loss, gradient, curvature = objective.gauss_newton(z)
-            return loss, {"gradient": gradient, "curvature": curvature}
-        loss = objective.value(z)
-        slope = {"gradient": z.new_zeros(z.shape), "curvature": z.new_zeros(*z.shape, z.shape[1])}
-        if (falls := loss < best).any():
-            _, slope["gradient"][falls], slope["curvature"][falls] = objective.select(falls).gauss_newton(z[falls])
-        return loss, slope
+    def begin(self, objective: Landscape, z: Tensor, steps: Tensor) -> DampedState:
+        """With the Gauss-Newton matrix at z. 1 + d forward passes."""
+        at = _curved(objective, z)
+        require_finite(at.curvature.flatten(1), "the curvature of the loss at z(0)")
+        return DampedState(*watched(at, z, steps), at.curvature, torch.full_like(at.loss, self.damping))
 
-    def _begin(self, state: State) -> State:
-        return state | {"damping": torch.full_like(state["loss"], self.damping)}
+    def propose(self, state: DampedState) -> Trial:
+        """z - p."""
+        step = torch.linalg.solve_ex(_damped(state.curvature, state.damping), state.gradient)[0]
+        return Trial(state.z - step, (step * state.gradient).sum(dim=1))
 
-    def _trial(self, state: State) -> tuple[Tensor, Tensor]:
-        curvature, gradient = state["curvature"], state["gradient"]
-        step = torch.linalg.solve_ex(_damped(curvature, state["damping"]), gradient)[0]
-        return state["z"] - step, (step * gradient).sum(dim=1)
+    def measure(self, objective: Landscape, point: Tensor, state: DampedState) -> Curved:
+        """The loss by one forward pass; the rest, by 1 + d more, where it falls."""
+        loss = objective.value(point)
+        at = Curved(loss, torch.zeros_like(point), torch.zeros_like(loss), torch.zeros_like(state.curvature))
+        if (falls := loss < state.loss).any():
+            lower = _curved(objective.select(falls), point[falls])
+            at.gradient[falls], at.slope[falls], at.curvature[falls] = lower.gradient, lower.slope, lower.curvature
+        return at
 
-    def _next(self, state: State, point: Tensor, gradient: Tensor, falls: Tensor) -> State:
-        return {"damping": state["damping"] * torch.where(falls, self.beta, 1 / self.beta)}
+    def advance(self, state: DampedState, trial: Trial, at: Measured, falls: Tensor) -> None:
+        """Damp less where the loss falls, more where it does not."""
+        assert isinstance(at, Curved)
+        state.damping = state.damping * torch.where(falls, self.beta, 1 / self.beta)
+        state.accept(falls, curvature=at.curvature)
+        self.accept(state, trial, at, falls)
 
 
 @dataclass(frozen=True)
@@ -80,19 +104,19 @@ class GaussNewtonBFGS(QuasiNewtonAMD):
         if not 0 < self.damping < math.inf:
             raise ValueError(f"damping = {self.damping}: needed is damping > 0.")
 
-    def _measure(self, objective: Objective, z: Tensor, best: Tensor | None = None) -> tuple[Tensor, State]:
-        if best is not None:
-            return super()._measure(objective, z, best)
-        loss, gradient, curvature = objective.gauss_newton(z)
-        return loss, {"gradient": gradient, "curvature": curvature}
+    def begin(self, objective: Landscape, z: Tensor, steps: Tensor) -> QuasiNewtonState:
+        """With the inverse of the damped Gauss-Newton matrix at z. 1 + d forward passes."""
+        at = _curved(objective, z)
+        require_finite(at.curvature.flatten(1), "the curvature of the loss at z(0)")
+        inverse = self.s_0 * torch.linalg.inv_ex(_damped(at.curvature, torch.full_like(at.loss, self.damping)))[0]
+        direction = torch.bmm(inverse, at.gradient[:, :, None])[:, :, 0]
+        one = torch.ones_like(at.loss)
+        return QuasiNewtonState(*watched(at, z, steps), one, inverse, direction, one == 0)
 
-    def _begin(self, state: State) -> State:
-        curvature, gradient = state.pop("curvature"), state["gradient"]
-        damping = torch.full_like(state["loss"], self.damping)
-        inverse = self.s_0 * torch.linalg.inv_ex(_damped(curvature, damping))[0]
-        direction = torch.bmm(inverse, gradient[:, :, None])[:, :, 0]
-        one = torch.ones_like(state["loss"])
-        return state | {"inverse": inverse, "direction": direction, "s": one, "fresh": one == 0}
+
+def _curved(objective: Landscape, z: Tensor) -> Curved:
+    loss, gradient, curvature = objective.gauss_newton(z)
+    return Curved(loss, gradient, gradient.square().sum(dim=1), curvature)
 
 
 def _damped(curvature: Tensor, damping: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gfe_core.encoding import Encoding, NesterovFlow
 from gfe_core.fixed_grid import LogarithmicGrid, follow, rk4
-from gfe_core.objective import Objective
+from gfe_core.objective import Landscape
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Nesterov(LogarithmicGrid):
         if not 0 < self.eps < math.inf:
             raise ValueError(f"eps = {self.eps}: it keeps the friction finite at t = 0 and must be positive.")
 
-    def encode(self, objective: Objective, z0: Tensor | None = None, record: bool = False) -> Encoding:
+    def encode(self, objective: Landscape, z0: Tensor | None = None, record: bool = False) -> Encoding:
         """Encode every image from ``z0`` (B, d), zero by default: see the class."""
         times = self.times()
 

@@ -6,8 +6,8 @@ passes, and never assumed.
 
 from __future__ import annotations
 
-import math
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -34,7 +34,53 @@ class Passes:
     backward: int = 0
 
 
-class Objective:
+class Landscape(ABC):
+    """What solvers and gradients see: a loss for each of B images as a function of its latents (B, d).
+
+    :class:`Objective` is the paper's; what wraps one (:mod:`gfe_core.wrappers`) answers every question for itself.
+    """
+
+    decoder: nn.Module
+    images: Tensor
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    @abstractmethod
+    def evaluations(self) -> int:
+        """Forward and backward decoder passes so far, in images; selections of the same objective share the count."""
+
+    @abstractmethod
+    def start(self, z0: Tensor | None = None) -> Tensor:
+        """z(0), a (B, d) tensor: ``z0``, checked, or zero. Costs nothing."""
+
+    @abstractmethod
+    def value(self, z: Tensor) -> Tensor:
+        """The loss: (B, d) -> (B,)."""
+
+    @abstractmethod
+    def value_and_grad(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss and its gradient in z: (B, d) -> (B,), (B, d)."""
+
+    @abstractmethod
+    def all_gradients(self, z: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The gradient in z of each image, (B, d), and in theta of the summed loss."""
+
+    @abstractmethod
+    def vector_jacobian(self, z: Tensor, vector: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """``vector`` (B, d) applied to both Jacobians of the gradient in z: (B, d), and in theta, summed."""
+
+    @abstractmethod
+    def gauss_newton(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The loss, its gradient, and its Gauss-Newton matrix in z: (B, d) -> (B,), (B, d), (B, d, d)."""
+
+    @abstractmethod
+    def select(self, index: Tensor | slice) -> Landscape:
+        """The same for the images at ``index`` (indices, a mask or a slice); it counts into the same passes."""
+
+
+class Objective(Landscape):
     """The distance l(y, D(z)) of Sec. 3 for a batch of images y, as a function of their latents z.
 
     ``decoder`` maps (B, d) to logits (B, P); ``images`` is (B, P) in [0, 1]; ``loss`` maps (logits, images) to (B,),
@@ -68,9 +114,6 @@ class Objective:
                 )
         self.decoder, self.images, self.loss = decoder, images, loss
         self.passes = Passes()
-
-    def __len__(self) -> int:
-        return len(self.images)
 
     @property
     def evaluations(self) -> int:
@@ -161,44 +204,12 @@ class Objective:
         gradient = torch.einsum("bp,bpd->bd", slope, jacobian)
         return loss.detach(), gradient, jacobian.mT @ (weight.clamp_min(0)[:, :, None] * jacobian)
 
-    def select(self, index: Tensor) -> Objective:
-        """The same objective for the images at ``index`` (indices or a mask); it counts into the same passes."""
+    def select(self, index: Tensor | slice) -> Objective:
+        """The same objective for the images at ``index``; it counts into the same passes."""
         part = object.__new__(Objective)
         part.decoder, part.images, part.loss = self.decoder, self.images[index], self.loss
         part.passes = self.passes
         return part
-
-
-class Penalised(Objective):
-    """l(y, D(z)) + penalty |z|^2 / 2: an objective whose latents stay near zero; it counts into the same passes."""
-
-    def __init__(self, objective: Objective, penalty: float) -> None:
-        if not 0 <= penalty < math.inf:
-            raise ValueError(f"penalty = {penalty}: the weight of |z|^2 / 2 must be at least 0 and finite.")
-        self.__dict__.update(vars(objective))
-        self.within, self.penalty = objective, penalty
-
-    def added(self, z: Tensor) -> Tensor:
-        """What is added to the loss: (..., d) -> (...)."""
-        return self.penalty / 2 * z.square().sum(dim=-1)
-
-    def value(self, z: Tensor) -> Tensor:
-        """The sum. One forward pass."""
-        return self.within.value(z) + self.added(z)
-
-    def value_and_grad(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """The sum and its gradient. One forward and one backward pass."""
-        loss, gradient = self.within.value_and_grad(z)
-        return loss + self.added(z), gradient + self.penalty * z
-
-    def gauss_newton(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Those and the Gauss-Newton matrix, the penalty's curvature included. 1 + d forward passes."""
-        loss, gradient, curvature = self.within.gauss_newton(z)
-        return loss + self.added(z), gradient + self.penalty * z, curvature + self.penalty * torch.eye(z.shape[1]).to(z)
-
-    def select(self, index: Tensor) -> Penalised:
-        """The same for the images at ``index``."""
-        return Penalised(self.within.select(index), self.penalty)
 
 
 class NotFinite(ValueError, FloatingPointError):

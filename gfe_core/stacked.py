@@ -101,8 +101,8 @@ class StackedObjective(Objective):
         member = torch.arange(decoder.members, device=images.device)
         self.decoder = _Rows(decoder, member.repeat_interleave(each))
 
-    def select(self, index: Tensor) -> StackedObjective:
-        """The same objective for the images at ``index`` (indices or a mask); it counts into the same passes."""
+    def select(self, index: Tensor | slice) -> StackedObjective:
+        """The same objective for the images at ``index``; it counts into the same passes."""
         part = object.__new__(StackedObjective)
         part.decoder = _Rows(self.decoder.stack, self.decoder.member[index])
         part.images, part.loss, part.passes = self.images[index], self.loss, self.passes

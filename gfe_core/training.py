@@ -13,7 +13,7 @@ from torch import Generator, Tensor, nn
 
 from gfe_core.encoding import Encoding, Solver
 from gfe_core.models import AutoEncoder
-from gfe_core.objective import Loss, Objective, bce
+from gfe_core.objective import Landscape, Loss, Objective, bce
 
 Step = Callable[[Tensor], Tensor]  # images (B, P) -> losses (B,); leaves the summed loss's gradient in .grad
 
@@ -23,7 +23,7 @@ class Gradient(Protocol):
 
     needs_path: bool  # whether the encoding must be recorded
 
-    def __call__(self, objective: Objective, encoding: Encoding) -> tuple[Tensor, ...]:
+    def __call__(self, objective: Landscape, encoding: Encoding) -> tuple[Tensor, ...]:
         """The gradient of the batch's summed loss at ``encoding``."""
         ...
 
@@ -73,7 +73,7 @@ def encoding_step(decoder: nn.Module, solver: Solver, gradient: Gradient, loss: 
     return lambda images: iteration(Objective(decoder, images, loss), solver, gradient)
 
 
-def iteration(objective: Objective, solver: Solver, gradient: Gradient) -> Tensor:
+def iteration(objective: Landscape, solver: Solver, gradient: Gradient) -> Tensor:
     """The losses (B,) of a batch at its z*; d_theta of their sum is left in .grad. See :func:`encoding_step`."""
     encoding = solver.encode(objective, record=gradient.needs_path)  # z*, Eq. (2) or (5)
     for parameter, slope in zip(objective.decoder.parameters(), gradient(objective, encoding), strict=True):

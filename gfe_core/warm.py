@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from gfe_core.accelerated import QuasiNewtonAMD
-from gfe_core.encoding import Encoding, Solver
-from gfe_core.objective import NotFinite, Objective, Penalised
+from gfe_core.encoding import Encoding, SeparateSteps, Solver
+from gfe_core.objective import Landscape, NotFinite
+from gfe_core.wrappers import Moved, Penalised
 
 VANISHED = 1e-20  # of a curvature, which lies between 1e-6 and 1e-2 while a decoder learns
 
@@ -38,9 +39,14 @@ class WarmStart:
     probes: int = 4
     penalty: float = 0.0
 
-    def encoder(self) -> WarmEncoder:
-        """A solver that knows nothing yet: it starts at zero, in the latent's own coordinates."""
-        return WarmEncoder(self)
+    def encoder(self, knowledge: dict[str, Tensor] | None = None) -> WarmEncoder:
+        """A solver that learns, from the ``knowledge`` of an earlier one; by default it knows nothing yet.
+
+        It then starts at zero, in the latent's own coordinates.
+        """
+        encoder = WarmEncoder(self)
+        encoder.state |= knowledge or {}
+        return encoder
 
 
 class WarmEncoder:
@@ -62,14 +68,14 @@ class WarmEncoder:
         """z0 (B, d) for images (B, P): W [y, 1]."""
         return _with_one(images) @ self.state["map"]
 
-    def encode(self, objective: Objective, z0: Tensor | None = None, record: bool = False) -> Encoding:
+    def encode(self, objective: Landscape, z0: Tensor | None = None, record: bool = False) -> Encoding:
         """Encode by ``settings.solver`` from ``z0`` (B, d), by default from :meth:`start`, zero before any batch."""
         z0 = objective.start(self.start(objective.images) if z0 is None and self.state else z0)
         factor = self.state["factor"] if self.state else torch.eye(z0.shape[1]).to(z0)
         return encode_moved(self.settings, objective, z0, factor, record)
 
     @torch.no_grad()
-    def learn(self, objective: Objective, encoding: Encoding) -> None:
+    def learn(self, objective: Landscape, encoding: Encoding) -> None:
         """Take in a batch that was encoded. Costs, every ``refresh`` batches, 1 + d passes for each probe."""
         x, z, settings = _with_one(objective.images), encoding.z, self.settings
         if not self.state:
@@ -105,14 +111,15 @@ class WarmEncoder:
         self.batches, self.state = state["batches"], state["state"]
 
 
-def encode_moved(settings: WarmStart, objective: Objective, z0: Tensor, factor: Tensor, record: bool) -> Encoding:
+def encode_moved(settings: WarmStart, objective: Landscape, z0: Tensor, factor: Tensor, record: bool) -> Encoding:
     """Encode from ``z0`` (B, d) in the coordinates u of z = z0 + L u, L being ``factor``, as in :class:`Moved`."""
     penalised = Penalised(objective, settings.penalty)
-    moved = settings.solver.encode(Moved(penalised, z0, factor), torch.zeros_like(z0), record)
-    z, path = z0 + _times(moved.z, factor.mT), None
-    if record:
-        at = z0 + _times(moved.path.z, factor.mT)
-        path = replace(moved.path, z=at, loss=moved.path.loss - penalised.added(at))
+    coordinates = Moved(penalised, z0, factor)
+    moved = settings.solver.encode(coordinates, torch.zeros_like(z0), record)
+    z, path = coordinates.at(moved.z), moved.path
+    if path is not None:
+        at = coordinates.at(path.z)
+        path = replace(path, z=at, loss=path.loss - penalised.added(at), flow=SeparateSteps())
     return replace(moved, z=z, loss=moved.loss - penalised.added(z), path=path)
 
 
@@ -132,41 +139,6 @@ def inverse_factor(curvature: Tensor, floor: float = 1e-4) -> Tensor:
     if failed:  # by rounding, where H is steep in one direction and flat in the others
         factor = torch.linalg.cholesky(torch.linalg.inv(damped.double())).to(curvature)
     return factor
-
-
-class Moved(Objective):
-    """An objective in the coordinates u of z = z0 + u L^T; it counts into the same passes.
-
-    L is ``factor``, one (d, d) for all images or one for each, (B, d, d).
-    """
-
-    def __init__(self, objective: Objective, z0: Tensor, factor: Tensor) -> None:
-        self.__dict__.update(vars(objective))
-        self.within, self.z0, self.factor = objective, z0, factor
-
-    def value(self, u: Tensor) -> Tensor:
-        """l(y, D(z0 + u L^T)). One forward pass."""
-        return self.within.value(self.z0 + _times(u, self.factor.mT))
-
-    def value_and_grad(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        """That and its gradient in u. One forward and one backward pass."""
-        loss, gradient = self.within.value_and_grad(self.z0 + _times(u, self.factor.mT))
-        return loss, _times(gradient, self.factor)
-
-    def gauss_newton(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Those and the Gauss-Newton matrix in u. 1 + d forward passes."""
-        loss, gradient, curvature = self.within.gauss_newton(self.z0 + _times(u, self.factor.mT))
-        return loss, _times(gradient, self.factor), self.factor.mT @ curvature @ self.factor
-
-    def select(self, index: Tensor) -> Moved:
-        """The same for the images at ``index``."""
-        factor = self.factor if self.factor.ndim == 2 else self.factor[index]
-        return Moved(self.within.select(index), self.z0[index], factor)
-
-
-def _times(rows: Tensor, factor: Tensor) -> Tensor:
-    """Each of ``rows`` (..., B, d) times ``factor``, (d, d) or one for each image, (B, d, d)."""
-    return rows @ factor if factor.ndim == 2 else (rows[..., None, :] @ factor)[..., 0, :]
 
 
 def _with_one(images: Tensor) -> Tensor:

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize
 
-from gfe_core.accelerated import BarzilaiBorweinAMD, NesterovAMD, QuasiNewtonAMD
+from gfe_core.accelerated import BarzilaiBorweinAMD, NesterovAMD, QuasiNewtonAMD, QuasiNewtonState
 from gfe_core.adjoint import AdjointGradient
+from gfe_core.descent import Measured, Trial
 from gfe_core.encoding import Status
 from gfe_core.levenberg_marquardt import GaussNewtonBFGS, LevenbergMarquardt
 from gfe_core.objective import Objective, bce
@@ -204,8 +205,10 @@ def test_the_inverse_curvature_is_that_of_bfgs():
     inverse, m, t = root @ root.mT, *torch.randn(2, 2, 4, generator=generator, dtype=torch.float64)
     t = torch.where((m * t).sum(dim=1, keepdim=True) > 0, t, -t)
     one = torch.ones(2, dtype=torch.float64)
-    state = {"z": 0 * m, "gradient": 0 * m, "inverse": inverse, "s": one, "fresh": one == 0}
-    found = QuasiNewtonAMD()._next(state, m, t, one == 1)["inverse"]
+    nothing = one == 0
+    state = QuasiNewtonState(0 * m, one, 0 * m, nothing.long(), one, nothing.long(), nothing, one, inverse, m, nothing)
+    QuasiNewtonAMD().advance(state, Trial(m, one), Measured(0 * one, t, one), one == 1)
+    found = state.inverse
     rho = (1 / (m * t).sum(dim=1))[:, None, None]
     side = torch.eye(4, dtype=torch.float64) - rho * m[:, :, None] * t[:, None, :]
     assert torch.allclose(found, side @ inverse @ side.mT + rho * m[:, :, None] * m[:, None, :])

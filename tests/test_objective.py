@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from gfe_core.models import Decoder
-from gfe_core.objective import Objective, Penalised, bce, require_finite
+from gfe_core.objective import Objective, bce, require_finite
+from gfe_core.wrappers import Penalised
 
 FLOAT64 = (torch.float64,)
 

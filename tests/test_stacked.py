@@ -19,7 +19,8 @@ from gfe_core.nesterov import Nesterov
 from gfe_core.objective import Objective, bce
 from gfe_core.stacked import StackedDecoder, StackedObjective, StackedTraining, StackedWarmEncoder
 from gfe_core.training import CosineRecipe, Recipe, Training, encoding_step
-from gfe_core.warm import Moved, WarmEncoder, WarmStart
+from gfe_core.warm import WarmEncoder, WarmStart
+from gfe_core.wrappers import Moved
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

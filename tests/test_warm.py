@@ -8,7 +8,8 @@ from gfe_core.accelerated import QuasiNewtonAMD
 from gfe_core.encoding import Encoding
 from gfe_core.models import Decoder
 from gfe_core.objective import Objective
-from gfe_core.warm import Moved, WarmStart, inverse_factor
+from gfe_core.warm import WarmStart, inverse_factor
+from gfe_core.wrappers import Moved
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SOLVER = QuasiNewtonAMD(s_0=1.0, tolerance=0.0, max_trials=5)
