@@ -14,7 +14,6 @@ TABLE1_IMAGES = (480, 960, 1920, 3840, 5760)
 LOG_SPACED = (160, 320, 9600, 16_000, 25_600, 40_000, 64_000, 96_000, 160_000, 256_000, 400_000, 560_000, 800_000)
 FLOW_STEP = 160  # training images between two points of Figure 3: ten iterations
 FLOW_KEPT = (160, 480, 1920)  # where Figure 1 looks: after 10, 30 and 120 iterations
-EPOCH = {"mnist": 50_000, "segmented_mnist": 25_536, "fashion_mnist": 50_000}  # the pools, in whole batches of 16
 CURVE_IMAGES = tuple(sorted(TABLE1_IMAGES + LOG_SPACED))  # where Figure 4 measures; all are whole batches of 16
 
 

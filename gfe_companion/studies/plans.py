@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pandas as pd
 
+from gfe_companion.datasets import REGISTRY
 from gfe_companion.methods import FLOW_TAU, METHODS, UNCAPPED, UNHURRIED, Method
 from gfe_companion.runs.configs import Evaluate, Latents, Stiffness, Train, TrainByAdjoint
-from gfe_companion.runs.profiles import CURVE_IMAGES, EPOCH, FLOW_KEPT, FLOW_STEP, Setting
+from gfe_companion.runs.profiles import CURVE_IMAGES, FLOW_KEPT, FLOW_STEP, Setting
 from gfe_core.encoding import Solver
 from gfe_core.fixed_grid import FixedGrid
 
@@ -117,7 +118,7 @@ def stiffness(setting: Setting) -> pd.DataFrame:
 def _converged(setting: Setting, dataset: str, solver: Solver | None, seed: int) -> tuple[Train, int]:
     """A training of Table 2 and how many images it takes: one epoch by encoding, twelve for an autoencoder."""
     profile = setting.profile
-    epoch = round(profile.epoch_share * EPOCH[dataset]) // 16 * 16
+    epoch = round(profile.epoch_share * REGISTRY[dataset].epoch) // 16 * 16
     if dataset == "mnist" and solver is not None and {profile.few_images, epoch} <= set(profile.table1_images):
         return _train(setting, solver, seed, profile.table1_images), epoch  # Table 1's passes there
     end = epoch * (12 if solver is None else 1)
@@ -178,4 +179,4 @@ def latents(setting: Setting) -> pd.DataFrame:
 def plans(setting: Setting) -> list[pd.DataFrame]:
     """All frames of runs above: what the paper's figures and tables need."""
     made = [make(setting) for make in (figure3_left, figure3_right, stiffness, table1, figure4, latents)]
-    return made + [make(setting, dataset) for make in (table2, unhurried) for dataset in EPOCH]
+    return made + [make(setting, dataset) for make in (table2, unhurried) for dataset in REGISTRY]

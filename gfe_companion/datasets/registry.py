@@ -1,0 +1,91 @@
+"""The registry of data sets: where each comes from, whether its files are whole, and its images.
+
+A new data set is one file of this folder and nothing else: a module that defines ``DATASET``, an
+:class:`~gfe_companion.datasets.base.Entry`. Its file's name is its name. Whatever lists data sets iterates over
+:data:`REGISTRY`.
+"""
+
+from __future__ import annotations
+
+import os
+import pkgutil
+import warnings
+from collections.abc import Iterable
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+
+from gfe_companion.datasets.base import DataError, Dataset, Entry, Source, StandInWarning
+from gfe_companion.datasets.files import PUT
+
+
+def collect(folders: Iterable[str], package: str) -> dict[str, Entry]:
+    """The data sets of the modules of ``package`` in ``folders``, by the module's name, in their stated order."""
+    modules = {found.name: import_module(f"{package}.{found.name}") for found in pkgutil.iter_modules(folders)}
+    entries = {name: module.DATASET for name, module in modules.items() if hasattr(module, "DATASET")}
+    return dict(sorted(entries.items(), key=lambda named: (named[1].order, named[0])))
+
+
+def entry(dataset: str) -> Entry:
+    """What the registry knows of ``dataset``. Raises ``ValueError``, naming the valid ones, for an unknown one."""
+    if dataset not in REGISTRY:
+        raise ValueError(f"data set {dataset!r} is unknown; valid are {', '.join(REGISTRY)}.")
+    return REGISTRY[dataset]
+
+
+def locate(data: str, dataset: str, download_to: Path) -> Source:
+    """Where ``dataset`` comes from; ``data`` is "auto", "embedded" or a folder in torchvision's layout.
+
+    "auto" means the folder that the environment variable GFE_DATA names, else ``download_to``, filled by a download if
+    it has none of the files; where that fails, what the environment ships, with a :class:`StandInWarning`. Raises
+    :class:`DataError` for a damaged file or one missing from a named folder or among others, ``ValueError`` for an
+    unknown data set.
+    """
+    about = entry(dataset)
+    files = about.files
+    if data == "embedded" or files is None:
+        return Source(None)
+    named = (os.environ.get("GFE_DATA") or None) if data == "auto" else data
+    if named is not None:
+        folder = Path(named).expanduser().absolute()
+        files.check(folder, f"{PUT}, or name another folder, or use --data embedded to run without published files.")
+        return Source(folder)
+    folder = download_to.absolute()
+    if failure := files.fetch(folder):
+        warnings.warn(
+            f"{files.family} could not be downloaded ({failure}). EMBEDDED IMAGES ARE USED INSTEAD, "
+            f"{about.embedded.title}, and every figure says so. For the published data put {', '.join(files.md5)} "
+            f"(uncompressed) into {folder / files.family / 'raw'}, or name a folder that has them by --data DIR or "
+            "GFE_DATA; --data embedded asks for the embedded images in silence.",
+            StandInWarning,
+            stacklevel=2,
+        )
+        return Source(None)
+    files.check(folder, f"delete the folder {folder / files.family} and run again to download it anew.")
+    return Source(folder)
+
+
+def check(folder: Path, dataset: str) -> None:
+    """Raise :class:`DataError` unless ``folder`` has each published file of ``dataset`` with its published sum."""
+    if (files := entry(dataset).files) is None:
+        raise DataError(f"{dataset} has no published files; load it from Source(None).")
+    files.check(folder)
+
+
+def load(dataset: str, source: Source) -> Dataset:
+    """The data set, read once a process. Raises ``DataError`` as :func:`check`, ``ValueError`` for an unknown one."""
+    about = entry(dataset)
+    if source.folder is not None:
+        check(source.folder, dataset)
+    return _load(dataset, about, source)
+
+
+@cache
+def _load(dataset: str, about: Entry, source: Source) -> Dataset:
+    if source.folder is None or about.files is None:
+        shipped = about.embedded
+        return Dataset(dataset, shipped.title, shipped.stand_in, {}, *about.cut(shipped.splits()), shipped.caution)
+    return Dataset(dataset, about.title, False, dict(about.files.md5), *about.cut(about.files.splits(source.folder)))
+
+
+REGISTRY: dict[str, Entry] = collect([str(Path(__file__).parent)], __package__)
