@@ -1,5 +1,22 @@
 """Gradient flow encoding: an image's code is found by following the gradient of its own loss, with a decoder alone.
 
-One file holds one section of the paper; `gfe_companion` turns them into its figures and tables. Nothing is
-imported here, so that the command line can speak before the packages are installed.
+One file holds one section of the paper; torch is all it needs. Modules import from one another and never from here.
 """
+
+from gfe_core.accelerated import BarzilaiBorweinAMD, NesterovAMD, QuasiNewtonAMD
+from gfe_core.adjoint import AdjointGradient, ApproximateGradient
+from gfe_core.amd import AMD
+from gfe_core.encoding import Encoding, Status
+from gfe_core.fixed_grid import FixedGrid
+from gfe_core.levenberg_marquardt import GaussNewtonBFGS, LevenbergMarquardt
+from gfe_core.models import AutoEncoder, Decoder, Encoder
+from gfe_core.nesterov import Nesterov
+from gfe_core.objective import Objective, bce
+from gfe_core.training import Training, encode_all
+from gfe_core.warm import WarmStart
+
+__all__ = [
+    "AMD", "AdjointGradient", "ApproximateGradient", "AutoEncoder", "BarzilaiBorweinAMD", "Decoder", "Encoder",
+    "Encoding", "FixedGrid", "GaussNewtonBFGS", "LevenbergMarquardt", "Nesterov", "NesterovAMD", "Objective",
+    "QuasiNewtonAMD", "Status", "Training", "WarmStart", "bce", "encode_all",
+]  # fmt: skip

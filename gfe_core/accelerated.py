@@ -20,26 +20,20 @@ from gfe_core.objective import Landscape
 
 @dataclass
 class Watched(State):
-    """With what the stop by ``patience`` needs: the loss, and the steps accepted, since the last look; and its word."""
+    """With the loss, and the steps accepted, since the last look at the convergence curve, and whether it is flat."""
 
     earlier: Tensor
     since: Tensor
     flat: Tensor
 
-    def look(self, falls: Tensor, patience: int, tolerance: float) -> None:
-        """After a trial that was accepted where the loss ``falls`` (b,): is the convergence curve flat?"""
-        self.since = self.since + falls
-        due = self.since == patience
-        self.flat = due & (self.earlier - self.loss < tolerance * self.loss)
-        self.earlier, self.since = torch.where(due, self.loss, self.earlier), torch.where(due, 0, self.since)
-
-
-def watched(at: Measured, z: Tensor, steps: Tensor) -> tuple[Tensor, ...]:
-    """The columns of :class:`Watched` at ``z`` (B, d), to which ``steps`` (B,) have led."""
-    return z, at.loss, at.gradient, steps, at.loss, torch.zeros_like(steps), torch.zeros_like(steps, dtype=torch.bool)
-
 
 StateT = TypeVar("StateT", bound=Watched)
+
+
+def watched(at: Measured, z: Tensor, steps: Tensor) -> dict[str, Tensor]:
+    """The columns of :class:`Watched` at ``z`` (B, d), to which ``steps`` (B,) have led."""
+    now = {"z": z, "loss": at.loss, "gradient": at.gradient, "steps": steps}
+    return now | {"earlier": at.loss, "since": torch.zeros_like(steps), "flat": torch.zeros_like(steps).bool()}
 
 
 @dataclass(frozen=True)
@@ -68,7 +62,10 @@ class Trials(Rule[StateT]):
         """Stand at the trial points where the loss ``falls`` (b,), and look whether the curve is flat."""
         state.accept(falls, z=trial.point, loss=at.loss, gradient=at.gradient)
         if self.tolerance > 0:
-            state.look(falls, self.patience, self.tolerance)
+            state.since = state.since + falls
+            due = state.since == self.patience
+            state.flat = due & (state.earlier - state.loss < self.tolerance * state.loss)
+            state.earlier, state.since = torch.where(due, state.loss, state.earlier), torch.where(due, 0, state.since)
 
     def endings(self, state: StateT) -> list[tuple[Status, Tensor]]:
         """Where the convergence curve is flat."""
@@ -82,8 +79,11 @@ class Scaled(Watched):
     s: Tensor
 
 
+ScaledT = TypeVar("ScaledT", bound=Scaled)
+
+
 @dataclass(frozen=True)
-class StepSize(Trials[StateT]):
+class StepSize(Trials[ScaledT]):
     """With a step size of AMD's kind: ``s_0`` at first, times ``beta`` after a refusal, at most ``s_max``."""
 
     beta: float = 0.5
@@ -122,7 +122,8 @@ class NesterovAMD(StepSize[NesterovState]):
         """At rest. One forward and one backward pass."""
         at = Measured.at(objective, z)
         s = torch.full_like(at.loss, self.s_0)
-        return NesterovState(*watched(at, z, steps), s, torch.zeros_like(s), z, z - s[:, None] * at.gradient)
+        ahead = z - s[:, None] * at.gradient
+        return NesterovState(**watched(at, z, steps), s=s, k=torch.zeros_like(s), x=z, ahead=ahead)
 
     def propose(self, state: NesterovState) -> Trial:
         """The point ahead."""
@@ -146,7 +147,7 @@ class BarzilaiBorweinAMD(StepSize[Scaled]):
     def begin(self, objective: Landscape, z: Tensor, steps: Tensor) -> Scaled:
         """With the step s_0. One forward and one backward pass."""
         at = Measured.at(objective, z)
-        return Scaled(*watched(at, z, steps), torch.full_like(at.loss, self.s_0))
+        return Scaled(**watched(at, z, steps), s=torch.full_like(at.loss, self.s_0))
 
     def propose(self, state: Scaled) -> Trial:
         """A gradient step."""
@@ -183,8 +184,14 @@ class QuasiNewtonAMD(StepSize[QuasiNewtonState]):
         """With s_0 times the identity. One forward and one backward pass."""
         at = Measured.at(objective, z)
         inverse = self.s_0 * torch.eye(z.shape[1], dtype=z.dtype, device=z.device).repeat(len(z), 1, 1)
-        one = torch.ones_like(at.loss)
-        return QuasiNewtonState(*watched(at, z, steps), one, inverse, self.s_0 * at.gradient, one == one)
+        return self.along(at, z, steps, inverse, fresh=True)
+
+    def along(self, at: Measured, z: Tensor, steps: Tensor, inverse: Tensor, fresh: bool) -> QuasiNewtonState:
+        """The state at ``z`` (B, d) with an ``inverse`` curvature (B, d, d), which the first pair rescales if fresh."""
+        one, direction = torch.ones_like(at.loss), torch.bmm(inverse, at.gradient[:, :, None])[:, :, 0]
+        return QuasiNewtonState(
+            **watched(at, z, steps), s=one, inverse=inverse, direction=direction, fresh=one == float(fresh)
+        )
 
     def propose(self, state: QuasiNewtonState) -> Trial:
         """A step along the direction."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gfe_core.descent import Measured, Rule, State, Trial
-from gfe_core.encoding import EulerSteps, Status
+from gfe_core.encoding import EulerSteps, SeparateSteps, Status
 from gfe_core.objective import Landscape
 
 
@@ -56,7 +56,7 @@ class AMD(Rule[AMDState]):
     grow_accepted: bool = False
     max_steps: int | None = None
     max_trials: int | None = None
-    flow: ClassVar[EulerSteps] = EulerSteps()
+    flow: ClassVar[EulerSteps | SeparateSteps] = EulerSteps()
 
     def __post_init__(self) -> None:
         if not (0 < self.tau < math.inf):

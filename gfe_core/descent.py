@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -76,7 +76,7 @@ class Rule(ABC, Generic[StateT]):
     """What an image tries next. An instance is a solver: a frozen dataclass whose fields are its settings."""
 
     max_trials: int | None  # trials of each image at most; None for no limit
-    flow: EulerSteps | SeparateSteps = SeparateSteps()  # what a recorded path is, for an adjoint
+    flow: ClassVar[EulerSteps | SeparateSteps] = SeparateSteps()  # what a recorded path is, for an adjoint
 
     @abstractmethod
     def begin(self, objective: Landscape, z: Tensor, steps: Tensor) -> StateT:
@@ -106,10 +106,6 @@ class Rule(ABC, Generic[StateT]):
         """Where (b,) a refused ``trial`` says that the loss cannot fall any more: it is within the loss's rounding."""
         return trial.predicted <= ROUNDING * torch.finfo(state.loss.dtype).eps * state.loss.abs()
 
-    def descend(self, objective: Landscape, z: Tensor, steps: Tensor, recorder: PathRecorder | None) -> Encoding:
-        """The way from ``z`` (B, d), to which ``steps`` (B,) have led; see :func:`descend`."""
-        return descend(self, objective, z, steps, recorder)
-
     def encode(self, objective: Landscape, z0: Tensor | None = None, record: bool = False) -> Encoding:
         """Encode every image from ``z0`` (B, d), zero by default: see the class."""
         before, z = objective.evaluations, objective.start(z0)
@@ -118,53 +114,49 @@ class Rule(ABC, Generic[StateT]):
         path = recorder.path(self.flow) if recorder else None
         return Encoding(end.z, end.loss, end.t, end.steps, end.status, objective.evaluations - before, path)
 
+    def descend(self, objective: Landscape, z: Tensor, steps: Tensor, recorder: PathRecorder | None) -> Encoding:
+        """Go from ``z`` (B, d), to which ``steps`` (B,) have led, until every image is finished, and leaves the batch.
 
-def descend(
-    rule: Rule[StateT], objective: Landscape, z: Tensor, steps: Tensor, recorder: PathRecorder | None = None
-) -> Encoding:
-    """Follow ``rule`` from ``z`` (B, d), to which ``steps`` (B,) have led, until every image is finished.
-
-    Finished images leave the batch. Costs what ``rule`` measures: at the start, and at one trial a round for each image
-    under way. The result's ``evaluations`` and ``path`` are left to the caller. Raises ``ValueError`` for images whose
-    loss or gradient at z is not finite.
-    """
-    state = rule.begin(objective, z, steps)
-    require_finite(state.loss, "the loss at z(0)")
-    require_finite(state.gradient, "the loss gradient at z(0)")
-    result = Encoding(
-        state.z.clone(), state.loss.clone(), rule.time(state).clone(), steps.clone(), torch.zeros_like(steps), 0
-    )
-    image = torch.arange(len(steps), device=steps.device)  # where the images still under way stand in the batch
-    if recorder:
-        recorder.add(image, steps, rule.time(state), state.z, state.loss)
-    active, trials = objective, 0
-    stalled = (state.gradient == 0).all(dim=1)
-    while len(image):
-        endings = [*rule.endings(state), (Status.STALLED, stalled)]
-        if trials == rule.max_trials:
-            endings.append((Status.BUDGET_SPENT, torch.ones_like(stalled)))
-        finished = torch.stack([mask for _, mask in endings]).any(dim=0)
-        if finished.any():
-            end, status = image[finished], torch.zeros_like(state.steps)
-            for kind, mask in reversed(endings):
-                status = torch.where(mask, int(kind), status)
-            result.z[end], result.loss[end] = state.z[finished], state.loss[finished]
-            result.t[end], result.steps[end] = rule.time(state)[finished], state.steps[finished]
-            result.status[end] = status[finished]
-            under_way = ~finished
-            image = image[under_way]
-            if len(image) == 0:
-                break
-            state.keep(under_way)
-            active = active.select(under_way)
-        trial, trials = rule.propose(state), trials + 1
-        at = rule.measure(active, trial.point, state)
-        falls = (at.loss < state.loss) & (at.slope < math.inf)  # Eq. (9)
-        stalled = ~falls
-        if stalled.any():
-            stalled &= rule.stuck(state, trial)
-        rule.advance(state, trial, at, falls)
-        state.steps = state.steps + falls
+        Costs what the rule measures: at the start, and at one trial a round for each image under way. ``evaluations``
+        and ``path`` are left to the caller. Raises ``ValueError`` for images whose loss or gradient at z is not finite.
+        """
+        state = self.begin(objective, z, steps)
+        require_finite(state.loss, "the loss at z(0)")
+        require_finite(state.gradient, "the loss gradient at z(0)")
+        z, loss, t = state.z.clone(), state.loss.clone(), self.time(state).clone()
+        result = Encoding(z, loss, t, steps.clone(), torch.zeros_like(steps), evaluations=0)
+        image = torch.arange(len(steps), device=steps.device)  # where the images still under way stand in the batch
         if recorder:
-            recorder.add(image[falls], state.steps[falls], rule.time(state)[falls], state.z[falls], state.loss[falls])
-    return result
+            recorder.add(image, steps, self.time(state), state.z, state.loss)
+        active, trials = objective, 0
+        stalled = (state.gradient == 0).all(dim=1)
+        while len(image):
+            endings = [*self.endings(state), (Status.STALLED, stalled)]
+            if trials == self.max_trials:
+                endings.append((Status.BUDGET_SPENT, torch.ones_like(stalled)))
+            finished = torch.stack([mask for _, mask in endings]).any(dim=0)
+            if finished.any():
+                end, status = image[finished], torch.zeros_like(state.steps)
+                for kind, mask in reversed(endings):
+                    status = torch.where(mask, int(kind), status)
+                result.z[end], result.loss[end] = state.z[finished], state.loss[finished]
+                result.t[end], result.steps[end] = self.time(state)[finished], state.steps[finished]
+                result.status[end] = status[finished]
+                under_way = ~finished
+                image = image[under_way]
+                if len(image) == 0:
+                    break
+                state.keep(under_way)
+                active = active.select(under_way)
+            trial, trials = self.propose(state), trials + 1
+            at = self.measure(active, trial.point, state)
+            falls = (at.loss < state.loss) & (at.slope < math.inf)  # Eq. (9)
+            stalled = ~falls
+            if stalled.any():
+                stalled &= self.stuck(state, trial)
+            self.advance(state, trial, at, falls)
+            state.steps = state.steps + falls
+            if recorder:
+                columns = (image, state.steps, self.time(state), state.z, state.loss)
+                recorder.add(*(column[falls] for column in columns))
+        return result

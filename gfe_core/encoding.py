@@ -46,6 +46,9 @@ class SeparateSteps:
     """The path's points are what a minimiser went through; it follows no flow, and t counts its steps."""
 
 
+Flow = EulerSteps | GradientFlow | NesterovFlow | SeparateSteps
+
+
 @dataclass(frozen=True)
 class Path:
     """The trajectory of every image, one row a step; a finished image repeats its last state.
@@ -57,7 +60,7 @@ class Path:
     t: Tensor
     z: Tensor
     loss: Tensor
-    flow: EulerSteps | GradientFlow | NesterovFlow | SeparateSteps = EulerSteps()
+    flow: Flow = EulerSteps()
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,15 @@ class Solver(Protocol):
     def encode(self, objective: Landscape, z0: Tensor | None = None, record: bool = False) -> Encoding:
         """Follow the flow from ``z0`` (B, d), the zero vector by default; ``record`` keeps the path."""
         ...
+
+
+def encoder_of(solver: Solver) -> Solver:
+    """What a training encodes with: an encoder of its own, where ``solver`` makes some that learn, else ``solver``.
+
+    An encoder that learns has ``learn(objective, encoding)``, called after each batch, ``knowledge()``, the tensors
+    that encoding needs of it, from which ``solver.encoder(knowledge)`` makes it again, and a ``state_dict``.
+    """
+    return solver.encoder() if hasattr(solver, "encoder") else solver
 
 
 @dataclass

@@ -10,7 +10,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from gfe_core.encoding import Encoding, GradientFlow, Path, Status
+from gfe_core.encoding import Encoding, Flow, GradientFlow, Path, Status
 from gfe_core.objective import Landscape, require_finite
 
 
@@ -98,20 +98,20 @@ class FixedGrid(LogarithmicGrid):
 
 
 def follow(
-    steps: Iterator[tuple[Tensor, Tensor]], times: list[float], objective: Landscape, flow: object, record: bool
+    steps: Iterator[tuple[Tensor, Tensor]], times: list[float], objective: Landscape, flow: Flow, record: bool
 ) -> Encoding:
     """The :class:`Encoding` of a walk over the rows of a grid; ``steps`` yields z (B, d) and loss (B,) at ``times``."""
-    before, rows = objective.evaluations, []
+    before, path = objective.evaluations, None
+    z, loss = next(steps)
+    require_finite(loss, "the loss at z(0)")
+    rows = [(z, loss)]
     for z, loss in steps:
-        if not rows:
-            require_finite(loss, "the loss at z(0)")
-        if record or not rows:
+        if record:
             rows.append((z, loss))
-    path = None
     if record:
         t = objective.images.new_tensor(times)[:, None].expand(-1, len(objective))
-        path = Path(t, *(torch.stack(column) for column in zip(*rows, strict=True)), flow)
+        path = Path(t, torch.stack([z for z, _ in rows]), torch.stack([loss for _, loss in rows]), flow)
     status = torch.where(torch.isfinite(loss), Status.REACHED_TAU, Status.DIVERGED)
     count = torch.full_like(status, len(times) - 1)
-    t = torch.full_like(loss, times[-1])
-    return Encoding(z, loss, t, count, status, objective.evaluations - before, path)
+    spent = objective.evaluations - before
+    return Encoding(z, loss, torch.full_like(loss, times[-1]), count, status, spent, path)

@@ -62,8 +62,9 @@ class LevenbergMarquardt(Trials[DampedState]):
     def begin(self, objective: Landscape, z: Tensor, steps: Tensor) -> DampedState:
         """With the Gauss-Newton matrix at z. 1 + d forward passes."""
         at = _curved(objective, z)
-        require_finite(at.curvature.flatten(1), "the curvature of the loss at z(0)")
-        return DampedState(*watched(at, z, steps), at.curvature, torch.full_like(at.loss, self.damping))
+        require_finite(at.curvature.flatten(1), "the loss curvature at z(0)")
+        damping = torch.full_like(at.loss, self.damping)
+        return DampedState(**watched(at, z, steps), curvature=at.curvature, damping=damping)
 
     def propose(self, state: DampedState) -> Trial:
         """z - p."""
@@ -107,11 +108,9 @@ class GaussNewtonBFGS(QuasiNewtonAMD):
     def begin(self, objective: Landscape, z: Tensor, steps: Tensor) -> QuasiNewtonState:
         """With the inverse of the damped Gauss-Newton matrix at z. 1 + d forward passes."""
         at = _curved(objective, z)
-        require_finite(at.curvature.flatten(1), "the curvature of the loss at z(0)")
+        require_finite(at.curvature.flatten(1), "the loss curvature at z(0)")
         inverse = self.s_0 * torch.linalg.inv_ex(_damped(at.curvature, torch.full_like(at.loss, self.damping)))[0]
-        direction = torch.bmm(inverse, at.gradient[:, :, None])[:, :, 0]
-        one = torch.ones_like(at.loss)
-        return QuasiNewtonState(*watched(at, z, steps), one, inverse, direction, one == 0)
+        return self.along(at, z, steps, inverse, fresh=False)
 
 
 def _curved(objective: Landscape, z: Tensor) -> Curved:

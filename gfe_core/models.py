@@ -32,12 +32,9 @@ class Decoder(nn.Sequential):
     """D: latents (B, 20) -> logits (B, 784), "four gradually increasing linear layers with ELU" (Sec. 4)."""
 
     def __init__(
-        self,
-        latent_dim: int = LATENT_DIM,
-        hidden: tuple[int, ...] = HIDDEN,
-        pixels: int = PIXELS,
+        self, latent_dim: int = LATENT_DIM, hidden: tuple[int, ...] = HIDDEN, pixels: int = PIXELS,
         generator: Generator | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__(*_linear_elu((latent_dim, *hidden, pixels), generator))
         self.latent_dim = latent_dim
 
@@ -46,12 +43,9 @@ class Encoder(nn.Sequential):
     """E: images (B, 784) -> latents (B, 20), "the exact reverse" of the decoder (Sec. 4)."""
 
     def __init__(
-        self,
-        latent_dim: int = LATENT_DIM,
-        hidden: tuple[int, ...] = HIDDEN,
-        pixels: int = PIXELS,
+        self, latent_dim: int = LATENT_DIM, hidden: tuple[int, ...] = HIDDEN, pixels: int = PIXELS,
         generator: Generator | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__(*_linear_elu((pixels, *reversed(hidden), latent_dim), generator))
         self.latent_dim = latent_dim
 

@@ -10,6 +10,8 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -193,8 +195,9 @@ class Objective(Landscape):
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of what torch itself calls at its first forward mode
             along = torch.eye(dim, dtype=z.dtype, device=z.device)[:, None, :].expand(dim, len(z), dim)
-            forward = torch.func.vmap(lambda v: torch.func.jvp(self.decoder, (z,), (v,)), out_dims=(None, 0))
-            logits, jacobian = forward(along)  # (B, P), (d, B, P)
+            columns: Any = (None, 0)  # one output, and one column of J for each direction
+            forward: Any = torch.func.vmap(partial(torch.func.jvp, self.decoder, (z,)), out_dims=columns)
+            logits, jacobian = forward((along,))  # (B, P), (d, B, P)
         with torch.enable_grad():
             logits = logits.detach().requires_grad_()
             loss = self.loss(logits, self.images)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -20,7 +19,7 @@ from gfe_core.adjoint import ApproximateGradient
 from gfe_core.encoding import Encoding, Solver
 from gfe_core.objective import Loss, Objective, bce
 from gfe_core.training import Recipe, Training, iteration
-from gfe_core.warm import WarmStart, encode_moved
+from gfe_core.warm import WarmEncoder, WarmStart, encode_moved
 
 
 class StackedDecoder(nn.Module):
@@ -56,21 +55,21 @@ class StackedDecoder(nn.Module):
         return [{name: tensor[m].clone() for name, tensor in state.items()} for m in range(self.members)]
 
 
-class _Rows:
+class _Rows(nn.Module):
     """A stack as a decoder of single rows, each decoded by the member that ``member`` (R,) names: (R, d) -> (R, P).
 
     Groups of unequal size are padded by rows of zeros, whose logits nobody sees.
     """
 
     def __init__(self, stack: StackedDecoder, member: Tensor) -> None:
-        self.stack, self.member = stack, member
-        self.latent_dim, self.parameters = stack.latent_dim, stack.parameters
+        super().__init__()
+        self.stack, self.member, self.latent_dim = stack, member, stack.latent_dim
         seen = one_hot(member, stack.members).cumsum(dim=0)  # rows of each member so far
         self.size = int(seen[-1:].sum(dim=0).max())
         self.place = member * self.size + seen.gather(1, member[:, None])[:, 0] - 1
         self.even = torch.equal(self.place, torch.arange(stack.members * self.size, device=member.device))
 
-    def __call__(self, z: Tensor) -> Tensor:
+    def forward(self, z: Tensor) -> Tensor:
         return self.flat(self.stack(self.grouped(z)))
 
     def grouped(self, rows: Tensor) -> Tensor:
@@ -99,12 +98,12 @@ class StackedObjective(Objective):
         if left:
             raise ValueError(f"{len(images)} images for {decoder.members} decoders; pass as many for each of them.")
         member = torch.arange(decoder.members, device=images.device)
-        self.decoder = _Rows(decoder, member.repeat_interleave(each))
+        self.decoder = self.rows = _Rows(decoder, member.repeat_interleave(each))
 
     def select(self, index: Tensor | slice) -> StackedObjective:
         """The same objective for the images at ``index``; it counts into the same passes."""
         part = object.__new__(StackedObjective)
-        part.decoder = _Rows(self.decoder.stack, self.decoder.member[index])
+        part.decoder = part.rows = _Rows(self.rows.stack, self.rows.member[index])
         part.images, part.loss, part.passes = self.images[index], self.loss, self.passes
         return part
 
@@ -117,7 +116,7 @@ class StackedWarmEncoder:
 
     def encode(self, objective: StackedObjective, z0: Tensor | None = None, record: bool = False) -> Encoding:
         """Encode from ``z0`` (R, d), by default from each member's own start, in its own coordinates."""
-        rows, factors = objective.decoder, [encoder.state["factor"] for encoder in self.encoders if encoder.state]
+        rows, factors = objective.rows, [encoder.state["factor"] for encoder in self.encoders if encoder.state]
         if z0 is None and factors:
             images = rows.grouped(objective.images)
             z0 = rows.flat(torch.stack([each.start(own) for each, own in zip(self.encoders, images, strict=True)]))
@@ -127,27 +126,14 @@ class StackedWarmEncoder:
 
     def learn(self, objective: StackedObjective, encoding: Encoding) -> None:
         """Take in a batch, as many images of each member. Costs what it costs them: 1 + d passes for each probe."""
-        rows, z, curvatures = objective.decoder, encoding.z, [None] * len(self.encoders)
-        if self.encoders[0].batches % self.settings.refresh == 0:  # of all members at once
+        rows, z = objective.rows, encoding.z
+        curvatures: Sequence[Tensor | None] = [None] * len(self.encoders)
+        if self.encoders[0].refreshes:  # as all members do at once
             probed = torch.arange(len(z), device=z.device) % rows.size < self.settings.probes
             curvatures = objective.select(probed).gauss_newton(z[probed])[2].chunk(len(self.encoders))
-        shares = map(_Share, rows.grouped(objective.images), curvatures)
-        for encoder, share, own in zip(self.encoders, shares, rows.grouped(z), strict=True):
-            encoder.learn(share, replace(encoding, z=own))
-
-
-@dataclass(frozen=True)
-class _Share:
-    """What a warm encoder asks of an objective when it learns: one member's images, and how curved their loss is."""
-
-    images: Tensor
-    curvature: Tensor | None
-
-    def select(self, probed: slice) -> _Share:
-        return self
-
-    def gauss_newton(self, z: Tensor) -> tuple[None, None, Tensor]:
-        return None, None, self.curvature
+        shares = zip(rows.grouped(objective.images), rows.grouped(z), curvatures, strict=True)
+        for encoder, share in zip(self.encoders, shares, strict=True):
+            encoder.take_in(*share)
 
 
 class StackedTraining(Training):
@@ -158,16 +144,17 @@ class StackedTraining(Training):
     """
 
     def __init__(
-        self, decoders: Sequence[nn.Module], generators: Sequence[Generator], solver: Solver | WarmStart, pool: Tensor,
+        self, decoders: Sequence[nn.Module], generators: Sequence[Generator], solver: Solver, pool: Tensor,
         recipe: Recipe | None = None,
     ) -> None:  # fmt: skip
         stack = StackedDecoder(decoders)
         if len(generators) != stack.members:
             raise ValueError(f"{len(generators)} generators for {stack.members} decoders; pass one for each of them.")
-        warm = isinstance(solver, WarmStart)
-        self.solver = StackedWarmEncoder(solver, stack.members) if warm else solver
-        self.learners = self.solver.encoders if warm else []
-        self.generators = generators
+        self.solver, self.generators = solver, generators
+        self.learners: list[WarmEncoder] = []
+        if isinstance(solver, WarmStart):
+            together = StackedWarmEncoder(solver, stack.members)
+            self.solver, self.learners = together, together.encoders  # type: ignore[assignment]
         self.summed = torch.zeros(stack.members, dtype=torch.float64, device=pool.device)
 
         def step(images: Tensor) -> Tensor:
@@ -177,7 +164,7 @@ class StackedTraining(Training):
 
         super().__init__(stack, step, pool, generators[0], recipe)
 
-    def advance(self, images: int, progress: Callable[[int], object] = lambda seen: None) -> Tensor:
+    def advance(self, images: int, progress: Callable[[int], object] = lambda seen: None) -> Tensor:  # type: ignore[override]
         """As :meth:`Training.advance`; returns the mean training loss of each decoder on the way (S,)."""
         before = self.images
         self.summed.zero_()
@@ -199,5 +186,5 @@ class StackedTraining(Training):
         super().load_state_dict(state)
         for own, kept in zip(self.generators, state["generators"], strict=True):
             own.set_state(kept)
-        for own, kept in zip(self.learners, state["learnt"], strict=True):
-            own.load_state_dict(kept)
+        for learner, kept in zip(self.learners, state["learnt"], strict=True):
+            learner.load_state_dict(kept)

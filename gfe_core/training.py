@@ -21,7 +21,7 @@ Step = Callable[[Tensor], Tensor]  # images (B, P) -> losses (B,); leaves the su
 class Gradient(Protocol):
     """How the summed loss changes with theta (Sec. 3.1): one tensor for each decoder parameter."""
 
-    needs_path: bool  # whether the encoding must be recorded
+    needs_path: ClassVar[bool]  # whether the encoding must be recorded
 
     def __call__(self, objective: Landscape, encoding: Encoding) -> tuple[Tensor, ...]:
         """The gradient of the batch's summed loss at ``encoding``."""
@@ -33,14 +33,14 @@ class Recipe:
     """How theta is updated (Sec. 4): RMSprop, on batches drawn from the pool with replacement.
 
     The batch's training loss is the *sum* over its images. Sec. 5 speaks of Adam instead; the numbers of Table 1 come
-    out with RMSprop.
+    out with RMSprop. ``weight_decay`` adds so much of |theta|^2 / 2 to that loss (beyond the paper).
     """
 
     batch_size: int = 16
     learning_rate: float = 5e-4
     alpha: float = 0.9
     epsilon: float = 1e-6
-    weight_decay: ClassVar[float] = 0.0
+    weight_decay: float = 0.0
 
     def rate(self, images: int) -> float:
         """The learning rate after ``images`` training images: constant, as in the paper."""
@@ -56,13 +56,6 @@ class CosineRecipe(Recipe):
     def rate(self, images: int) -> float:
         """The learning rate after ``images`` training images."""
         return self.learning_rate * (1 + math.cos(math.pi * min(1.0, images / self.until))) / 2
-
-
-@dataclass(frozen=True)
-class WeightDecayRecipe(Recipe):
-    """The same with weight_decay |theta|^2 / 2 added to the loss of each batch (beyond the paper)."""
-
-    weight_decay: float = 1e-4
 
 
 def encoding_step(decoder: nn.Module, solver: Solver, gradient: Gradient, loss: Loss = bce) -> Step:

@@ -7,7 +7,7 @@ the loss is around them. No network is trained for it: both are closed forms of 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -38,13 +38,18 @@ class WarmStart:
     refresh: int = 10
     probes: int = 4
     penalty: float = 0.0
+    learner: ClassVar[type[WarmEncoder]]  # what :meth:`encoder` makes
+
+    def encode(self, objective: Landscape, z0: Tensor | None = None, record: bool = False) -> Encoding:
+        """Encode as an encoder does that knows nothing yet."""
+        return self.encoder().encode(objective, z0, record)
 
     def encoder(self, knowledge: dict[str, Tensor] | None = None) -> WarmEncoder:
         """A solver that learns, from the ``knowledge`` of an earlier one; by default it knows nothing yet.
 
         It then starts at zero, in the latent's own coordinates.
         """
-        encoder = WarmEncoder(self)
+        encoder = self.learner(self)
         encoder.state |= knowledge or {}
         return encoder
 
@@ -74,27 +79,36 @@ class WarmEncoder:
         factor = self.state["factor"] if self.state else torch.eye(z0.shape[1]).to(z0)
         return encode_moved(self.settings, objective, z0, factor, record)
 
-    @torch.no_grad()
+    @property
+    def refreshes(self) -> bool:
+        """Whether the next batch that is taken in brings a look at the curvature, and a new map and factor."""
+        return self.batches % self.settings.refresh == 0
+
     def learn(self, objective: Landscape, encoding: Encoding) -> None:
         """Take in a batch that was encoded. Costs, every ``refresh`` batches, 1 + d passes for each probe."""
-        x, z, settings = _with_one(objective.images), encoding.z, self.settings
+        probed, curvature = slice(self.settings.probes), None
+        if self.refreshes:
+            curvature = objective.select(probed).gauss_newton(encoding.z[probed])[2]
+        self.take_in(objective.images, encoding.z, curvature)
+
+    @torch.no_grad()
+    def take_in(self, images: Tensor, z: Tensor, curvature: Tensor | None) -> None:
+        """Learn from ``images`` (B, P), their latents (B, d) and, at a refresh, the probes' ``curvature`` (n, d, d)."""
+        x, settings = _with_one(images), self.settings
         if not self.state:
             size, eye = x.shape[1], torch.eye(z.shape[1]).to(z)
             self.state = {
                 "squares": settings.ridge * torch.eye(size).to(x), "products": x.new_zeros(size, z.shape[1]),
                 "curvature": torch.zeros_like(eye), "map": x.new_zeros(size, z.shape[1]), "factor": eye,
             }  # fmt: skip
-        keep = settings.memory
         squares, products = self.state["squares"], self.state["products"]
-        squares.mul_(keep).addmm_(x.T, x)
-        squares.diagonal().add_((1 - keep) * settings.ridge)
-        products.mul_(keep).addmm_(x.T, z)
-        if self.batches % settings.refresh == 0:
+        squares.mul_(settings.memory).addmm_(x.T, x)
+        squares.diagonal().add_((1 - settings.memory) * settings.ridge)
+        products.mul_(settings.memory).addmm_(x.T, z)
+        if curvature is not None:
             self.state["map"] = torch.cholesky_solve(products, torch.linalg.cholesky(squares))
-            probed = slice(settings.probes)
-            _, _, seen = objective.select(probed).gauss_newton(z[probed])
             weight = max(0.3, 1 / (1 + self.batches / settings.refresh))
-            self.state["curvature"] = torch.lerp(self.state["curvature"], seen.mean(dim=0), weight)
+            self.state["curvature"] = torch.lerp(self.state["curvature"], curvature.mean(dim=0), weight)
             self.state["factor"] = inverse_factor(self.state["curvature"])
         self.batches += 1
 
@@ -109,6 +123,9 @@ class WarmEncoder:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a :meth:`state_dict`."""
         self.batches, self.state = state["batches"], state["state"]
+
+
+WarmStart.learner = WarmEncoder
 
 
 def encode_moved(settings: WarmStart, objective: Landscape, z0: Tensor, factor: Tensor, record: bool) -> Encoding:

@@ -274,14 +274,13 @@ class Halfway(WarmEncoder):
     def start(self, images):
         return super().start(images) / 2
 
-    def learn(self, objective, encoding):
-        super().learn(objective, encoding)
-        self.state["factor"] = torch.eye(encoding.z.shape[1]).to(encoding.z) * self.state["factor"].norm()
+    def take_in(self, images, z, curvature):
+        super().take_in(images, z, curvature)
+        self.state["factor"] = torch.eye(z.shape[1]).to(z) * self.state["factor"].norm()
 
 
 class WarmHalfway(WarmStart):
-    def encoder(self):
-        return Halfway(self)
+    learner = Halfway
 
 
 @pytest.mark.parametrize("warm", [WARM, WarmHalfway(**vars(WARM))], ids=["own", "derived"])

@@ -73,32 +73,28 @@ class OdeEncoder:
         return _ended(objective, z, before, Status.REACHED_TAU, self.tau)
 
 
-class StartOnly(WarmStart):
-    """A warm start without its coordinates: only the mean curvature, a step size, is carried from batch to batch."""
-
-    def encoder(self) -> WarmEncoder:
-        """A solver that knows nothing yet."""
-        return _StartOnly(self)
-
-
-class CoordinatesOnly(WarmStart):
-    """A warm start's coordinates, from z = 0."""
-
-    def encoder(self) -> WarmEncoder:
-        """A solver that knows nothing yet."""
-        return _CoordinatesOnly(self)
-
-
 class _StartOnly(WarmEncoder):
-    def learn(self, objective: Objective, encoding: Encoding) -> None:
-        super().learn(objective, encoding)
+    def take_in(self, images: Tensor, z: Tensor, curvature: Tensor | None) -> None:
+        super().take_in(images, z, curvature)
         size = self.state["curvature"].diagonal().mean()
-        self.state["factor"] = torch.eye(encoding.z.shape[1]).to(encoding.z) / size.sqrt()
+        self.state["factor"] = torch.eye(z.shape[1]).to(z) / size.sqrt()
 
 
 class _CoordinatesOnly(WarmEncoder):
     def start(self, images: Tensor) -> Tensor:
         return torch.zeros_like(super().start(images))
+
+
+class StartOnly(WarmStart):
+    """A warm start without its coordinates: only the mean curvature, a step size, is carried from batch to batch."""
+
+    learner = _StartOnly
+
+
+class CoordinatesOnly(WarmStart):
+    """A warm start's coordinates, from z = 0."""
+
+    learner = _CoordinatesOnly
 
 
 class StoredLatents:

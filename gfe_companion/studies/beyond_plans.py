@@ -17,7 +17,7 @@ from gfe_companion.studies.plans import table1, table2
 from gfe_core.accelerated import BarzilaiBorweinAMD, NesterovAMD, QuasiNewtonAMD
 from gfe_core.encoding import Solver
 from gfe_core.levenberg_marquardt import LevenbergMarquardt
-from gfe_core.training import CosineRecipe, WeightDecayRecipe
+from gfe_core.training import CosineRecipe, Recipe
 from gfe_core.warm import WarmStart
 
 LATENT_RATES = (0.1, 0.5, 2.0)  # of the auto-decoder, swept on the first seed
@@ -118,7 +118,7 @@ def remedies(setting: Setting) -> dict[str, dict[str, object]]:
         "penalty 1e-6": {"solver": replace(FAST, penalty=1e-6)},
         "penalty 1e-5": {"solver": FAST},
         "penalty 1e-4": {"solver": replace(FAST, penalty=1e-4)},
-        "weight decay": {"solver": FREE, "recipe": WeightDecayRecipe()},
+        "weight decay": {"solver": FREE, "recipe": Recipe(weight_decay=1e-4)},
         "decaying rate": {"solver": FREE, "recipe": CosineRecipe(until=setting.profile.stability_images)},
         "stop by relative decrease": {"solver": replace(FREE, solver=patient)},
         "20 cold Nesterov trials": {"solver": NesterovAMD(tolerance=0.0, max_trials=20)},
