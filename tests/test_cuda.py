@@ -20,6 +20,7 @@ from gfe_companion.runs.configs import Evaluate, Optimum, Train, TrainStored
 from gfe_companion.runs.optimum import optimum
 from gfe_companion.runs.profiles import resolve_device
 from gfe_companion.runs.race import Entrant, encoding_race, warm_entrants
+from gfe_companion.runs.stacked import StackedDecoder, StackedObjective, StackedTraining
 from gfe_companion.studies.inexact import gradient_errors
 from gfe_core.accelerated import BarzilaiBorweinAMD, NesterovAMD, QuasiNewtonAMD
 from gfe_core.adjoint import AdjointGradient, ApproximateGradient
@@ -29,7 +30,6 @@ from gfe_core.levenberg_marquardt import GaussNewtonBFGS, LevenbergMarquardt
 from gfe_core.models import AutoEncoder, Decoder
 from gfe_core.nesterov import Nesterov
 from gfe_core.objective import Objective
-from gfe_core.stacked import StackedDecoder, StackedObjective, StackedTraining
 from gfe_core.training import Recipe, Training, autoencoder_losses, autoencoder_step, encode_all, encoding_step
 from gfe_core.warm import WarmStart
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from gfe_companion.runs.stacked import StackedDecoder, StackedObjective, StackedTraining, StackedWarmEncoder
 from gfe_core.accelerated import BarzilaiBorweinAMD, NesterovAMD, QuasiNewtonAMD
 from gfe_core.adjoint import AdjointGradient, ApproximateGradient
 from gfe_core.amd import AMD
@@ -17,7 +18,6 @@ from gfe_core.levenberg_marquardt import LevenbergMarquardt
 from gfe_core.models import Decoder
 from gfe_core.nesterov import Nesterov
 from gfe_core.objective import Objective, bce
-from gfe_core.stacked import StackedDecoder, StackedObjective, StackedTraining, StackedWarmEncoder
 from gfe_core.training import CosineRecipe, Recipe, Training, encoding_step
 from gfe_core.warm import WarmEncoder, WarmStart
 from gfe_core.wrappers import Moved

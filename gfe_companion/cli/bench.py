@@ -22,6 +22,7 @@ from gfe_companion.runs.configs import Evaluate, Optimum, Train
 from gfe_companion.runs.execute import begin, encode
 from gfe_companion.runs.profiles import Setting, home
 from gfe_companion.runs.race import cheapest, encoding_race, started
+from gfe_companion.runs.stacked import StackedTraining
 from gfe_companion.runs.store import hardware, run
 from gfe_companion.studies.results import markdown
 from gfe_core.accelerated import BarzilaiBorweinAMD, NesterovAMD, QuasiNewtonAMD
@@ -29,7 +30,6 @@ from gfe_core.encoding import Solver
 from gfe_core.levenberg_marquardt import LevenbergMarquardt
 from gfe_core.models import Decoder
 from gfe_core.objective import Objective
-from gfe_core.stacked import StackedTraining
 from gfe_core.warm import WarmEncoder
 
 RACED_AT = 48_000  # training images of the decoder that the encoders race on
