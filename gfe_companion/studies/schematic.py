@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+
+from gfe_companion.studies.drawing import WIDTH
+from gfe_companion.studies.results import Picture
 
 ENCODE, UPDATE, INK = "#0173b2", "#d55e00", "#222222"  # Step 1, Step 2, and what both share
 
 
-def schematic() -> Figure:
+def fig2() -> Picture:
     """Latent, decoder, reconstruction and loss, with the loop in z (Step 1) and the update of theta (Step 2)."""
-    figure, axes = plt.subplots(figsize=(6.4, 3.0))
+    figure, axes = plt.subplots(figsize=(WIDTH, 3.0))
     axes.set(xlim=(0, 10), ylim=(0.6, 5.2))
     axes.axis("off")
     axes.grid(False)
@@ -36,7 +38,11 @@ def schematic() -> Figure:
         6.3, 0.9, "Step 2, learn: one step along $-\\partial_\\theta\\, l$", ha="center", color=UPDATE, fontsize=10
     )
     axes.text(6.25, 1.62, "once, with $z = z^*$ fixed", ha="center", color=UPDATE, fontsize=8.5)
-    return figure
+    alt = (
+        "Schematic: the latent z goes through the decoder to a reconstruction; the loss compares it with the image. "
+        "Step 1 returns from the loss to the latent, again and again; Step 2 from the loss to the decoder, once."
+    )
+    return Picture("fig2", figure, alt)
 
 
 def _box(axes: Axes, x: float, y: float, size: float, text: str, color: str, width: float | None = None) -> None:
