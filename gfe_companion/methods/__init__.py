@@ -32,6 +32,7 @@ COLD_TEST = QuasiNewtonAMD(tolerance=1e-4, max_trials=200)  # for decoders whose
 # which a constant gradient carries z equally far: tau^2 / 8 = 1e4 (1 - e^-2) / 2.
 FLOW_TAU = 1e4
 NESTEROV_TAU = math.sqrt(4 * FLOW_TAU * (1 - math.exp(-2)))
+FIXED, SECOND_ORDER = FixedGrid(FLOW_TAU), Nesterov(NESTEROV_TAU)  # with 100 slices; a profile may take fewer
 
 # What the race tries: numbers of steps, from 5 to about 1,200; tolerances; and settings of the library's encoders.
 STEPS = tuple(round(5 * 1.2**i) for i in range(31))
@@ -100,8 +101,8 @@ def by_steps(make: Callable[[float, int], Solver], rates: Iterable[float]) -> tu
 
 
 METHODS: dict[str, Method] = {
-    "gfe": Method(Look("GFE", "GFE, fixed grid", GREY, "v"), FixedGrid(FLOW_TAU)),
-    "gfe_nesterov": Method(Look("2nd order GFE", "2nd order GFE, fixed grid", RED, "X"), Nesterov(NESTEROV_TAU)),
+    "gfe": Method(Look("GFE", "GFE, fixed grid", GREY, "v"), FIXED),
+    "gfe_nesterov": Method(Look("2nd order GFE", "2nd order GFE, fixed grid", RED, "X"), SECOND_ORDER),
     "ae": Method(Look("AE", "AE", ORANGE, "s", "--"), table1=True, printed="ae"),
     "gfe_amd": Method(
         Look("GFE-amd", "GFE-amd, literal ($s_{max}=10$)", GREEN, "^", "-."),

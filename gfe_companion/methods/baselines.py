@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from gfe_core.encoding import Encoding, Status
-from gfe_core.objective import Objective, bce
+from gfe_core.objective import Landscape, bce
 from gfe_core.warm import WarmEncoder, WarmStart
 
 
@@ -20,7 +21,7 @@ class AdamEncoder:
     learning_rate: float
     steps: int
 
-    def encode(self, objective: Objective, z0: Tensor | None = None, record: bool = False) -> Encoding:
+    def encode(self, objective: Landscape, z0: Tensor | None = None, record: bool = False) -> Encoding:
         """Encode from ``z0``; every latent has its own moments, so that images do not depend on one another."""
         return _minimise(objective, z0, self.steps, lambda z: torch.optim.Adam([z], self.learning_rate))
 
@@ -35,7 +36,7 @@ class LBFGSEncoder:
     learning_rate: float
     steps: int
 
-    def encode(self, objective: Objective, z0: Tensor | None = None, record: bool = False) -> Encoding:
+    def encode(self, objective: Landscape, z0: Tensor | None = None, record: bool = False) -> Encoding:
         """Encode from ``z0``. One step length and one history serve the whole batch."""
 
         def optimizer(z: Tensor) -> torch.optim.Optimizer:
@@ -59,7 +60,7 @@ class OdeEncoder:
     tolerance: float = 1e-3
     slices: int = 100
 
-    def encode(self, objective: Objective, z0: Tensor | None = None, record: bool = False) -> Encoding:
+    def encode(self, objective: Landscape, z0: Tensor | None = None, record: bool = False) -> Encoding:
         """Encode from ``z0``."""
         from torchdiffeq import odeint  # slow to import, and needed for this encoder only
 
@@ -135,7 +136,9 @@ class StoredLatents:
         self.optimizer.load_state_dict(state["optimizer"])
 
 
-def _minimise(objective: Objective, z0: Tensor | None, steps: int, make: object) -> Encoding:
+def _minimise(
+    objective: Landscape, z0: Tensor | None, steps: int, make: Callable[[Tensor], torch.optim.Optimizer]
+) -> Encoding:
     before, z = objective.evaluations, objective.start(z0)
     optimizer = make(z)
 
@@ -148,7 +151,7 @@ def _minimise(objective: Objective, z0: Tensor | None, steps: int, make: object)
     return _ended(objective, z.detach(), before, Status.BUDGET_SPENT, float(steps))
 
 
-def _ended(objective: Objective, z: Tensor, before: int, status: Status, t: float) -> Encoding:
+def _ended(objective: Landscape, z: Tensor, before: int, status: Status, t: float) -> Encoding:
     loss = objective.value(z)
     whole = torch.full(loss.shape, int(status), device=loss.device)
     return Encoding(z, loss, torch.full_like(loss, t), whole, whole, objective.evaluations - before)

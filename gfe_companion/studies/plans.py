@@ -7,7 +7,7 @@ from dataclasses import replace
 import pandas as pd
 
 from gfe_companion.datasets import REGISTRY
-from gfe_companion.methods import FLOW_TAU, METHODS, UNCAPPED, UNHURRIED, Method
+from gfe_companion.methods import FIXED, FLOW_TAU, METHODS, SECOND_ORDER, UNCAPPED, UNHURRIED, Method
 from gfe_companion.runs.configs import Evaluate, Latents, Stiffness, Train, TrainByAdjoint
 from gfe_companion.runs.profiles import CURVE_IMAGES, FLOW_KEPT, FLOW_STEP, Setting
 from gfe_core.encoding import Solver
@@ -74,7 +74,7 @@ def _follow(setting: Setting, seed: int, solver: Solver, until: int, kind: type[
 def figure3_left(setting: Setting) -> pd.DataFrame:
     """Figure 3, left: columns solver, method, seed, config. Eq. (6) against Eq. (2)-(4), by fixed grid and by AMD."""
     profile, rows = setting.profile, []
-    solvers = {"fixed grid": FixedGrid(ADJOINT_TAU, profile.adjoint_slices), "AMD": UNCAPPED}
+    solvers: dict[str, Solver] = {"fixed grid": FixedGrid(ADJOINT_TAU, profile.adjoint_slices), "AMD": UNCAPPED}
     for seed in setting.seeds[: profile.flow_seeds]:
         for name, solver in solvers.items():
             for method, kind in (("approximate", Train), ("adjoint", TrainByAdjoint)):
@@ -87,8 +87,8 @@ def flows(setting: Setting) -> dict[str, Solver]:
     """The solvers that Figures 1 and 3 (right) compare, by the name that figures use."""
     slices = setting.profile.slices
     return {
-        "gfe": replace(METHODS["gfe"].solver, slices=slices),
-        "gfe_nesterov": replace(METHODS["gfe_nesterov"].solver, slices=slices),
+        "gfe": replace(FIXED, slices=slices),
+        "gfe_nesterov": replace(SECOND_ORDER, slices=slices),
         "gfe_amd_uncapped": UNCAPPED,
     }
 
@@ -125,18 +125,8 @@ def _converged(setting: Setting, dataset: str, solver: Solver | None, seed: int)
     points = {profile.few_images, end}
     if dataset == "mnist" and solver is None:
         points |= {images for images in CURVE_IMAGES if images < end}  # for its test loss on the way
-    points = tuple(sorted(points))
-    training = Train(
-        dataset,
-        setting.embedded(dataset),
-        seed,
-        solver,
-        points,
-        points,
-        profile.validation_images,
-        device=setting.device,
-    )
-    return training, end
+    at, embedded, validated = tuple(sorted(points)), setting.embedded(dataset), profile.validation_images
+    return Train(dataset, embedded, seed, solver, at, at, validated, device=setting.device), end
 
 
 def table2(setting: Setting, dataset: str) -> pd.DataFrame:
