@@ -48,15 +48,16 @@ def locate(data: str, dataset: str, download_to: Path) -> Source:
     named = (os.environ.get("GFE_DATA") or None) if data == "auto" else data
     if named is not None:
         folder = Path(named).expanduser().absolute()
-        files.check(folder, f"{PUT}, or name another folder, or use --data embedded to run without published files.")
+        files.check(folder, f"{PUT}, or name another folder, or use --data embedded to run on the embedded images.")
         return Source(folder)
     folder = download_to.absolute()
     if failure := files.fetch(folder):
         warnings.warn(
-            f"{files.family} could not be downloaded ({failure}). EMBEDDED IMAGES ARE USED INSTEAD, "
-            f"{about.embedded.title}, and every figure says so. For the published data put {', '.join(files.md5)} "
-            f"(uncompressed) into {folder / files.family / 'raw'}, or name a folder that has them by --data DIR or "
-            "GFE_DATA; --data embedded asks for the embedded images in silence.",
+            f"{files.family} could not be downloaded ({failure}). EMBEDDED IMAGES ARE USED INSTEAD "
+            f'("{about.embedded.title}"), and every figure says so. '
+            f"For the published files put {', '.join(files.md5)} (uncompressed) into {folder / files.family / 'raw'}, "
+            "or name a folder that has them by --data DIR or GFE_DATA; "
+            "--data embedded asks for the embedded images in silence.",
             StandInWarning,
             stacklevel=2,
         )
