@@ -147,7 +147,7 @@ def _minimise(
         return loss.sum()
 
     for _ in range(steps):
-        optimizer.step(closure)
+        optimizer.step(closure)  # type: ignore[arg-type]
     return _ended(objective, z.detach(), before, Status.BUDGET_SPENT, float(steps))
 
 

@@ -31,6 +31,7 @@ def style() -> None:
 
 def draw_mean(axes: Axes, curve: pd.DataFrame, look: Look, **changed: object) -> None:
     """A curve of :func:`over_seeds`, its interval shaded; ``changed`` overrides what ``look`` says."""
-    drawn: dict[str, Any] = {"color": look.color, "marker": look.marker, "linestyle": look.linestyle, "label": look.label} | changed
+    drawn: dict[str, Any] = {"color": look.color, "marker": look.marker, "linestyle": look.linestyle}
+    drawn |= {"label": look.label} | changed
     axes.plot(curve.x, curve["mean"], **drawn)
     axes.fill_between(curve.x, curve.low, curve.high, color=drawn["color"], alpha=0.2, linewidth=0)
