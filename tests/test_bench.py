@@ -12,7 +12,7 @@ from gfe_companion.cli import bench
 from gfe_companion.cli.arguments import parse_bench
 from gfe_companion.cli.bench import median_seconds, small_batches, training_race
 from gfe_companion.cli.environment import Exit, Stop
-from gfe_companion.datasets.data import load, locate
+from gfe_companion.datasets import load, locate
 from gfe_companion.methods.baselines import AdamEncoder, LBFGSEncoder, OdeEncoder
 from gfe_companion.runs import race
 from gfe_companion.runs.optimum import optimum

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from gfe_companion.datasets.data import Source, load
+from gfe_companion.datasets import Source, load
 from gfe_companion.runs import store as runs
 from gfe_companion.runs.configs import Evaluate, Latents, Train
 from gfe_companion.runs.profiles import EPOCH, PROFILES, Setting

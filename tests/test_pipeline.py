@@ -7,7 +7,7 @@ import pytest
 
 from gfe_companion.cli import pipeline
 from gfe_companion.cli.environment import Exit
-from gfe_companion.datasets.data import DataError, Source
+from gfe_companion.datasets import DataError, Source
 
 PARAMETERS = 'profile: str = "quick"\ndata: str = "auto"\nseeds: str = ""\njobs: int = 0\ndevice: str = "auto"'
 
@@ -119,7 +119,7 @@ def test_bad_data_and_a_missing_gpu_stop_before_anything_runs(project, monkeypat
 def test_a_fall_back_to_stand_ins_is_loud_and_told_to_the_notebooks(project, monkeypatch, capsys):
     import warnings
 
-    from gfe_companion.datasets.data import StandInWarning
+    from gfe_companion.datasets import StandInWarning
 
     def falls_back(setting, dataset):
         warnings.warn("stand-ins are used", StandInWarning, stacklevel=1)

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
-from gfe_companion.datasets.data import Source
+from gfe_companion.datasets import Source
 from gfe_companion.runs import execute
 from gfe_companion.runs import store as runs
 from gfe_companion.runs.configs import Evaluate, Stiffness, Train, TrainByAdjoint
@@ -189,7 +189,7 @@ def test_an_interrupted_training_goes_on_where_it_was_saved(monkeypatch, home):
 def test_killed_outright_it_leaves_nothing_that_is_taken_for_finished(home):
     program = (
         "from gfe_companion import runs; from gfe_companion.runs.configs import Train; "
-        "from gfe_companion.datasets.data import Source; runs.SAVE_EVERY_S = 0.05; "
+        "from gfe_companion.datasets import Source; runs.SAVE_EVERY_S = 0.05; "
         "runs.run(Train('mnist', True, 0, None, (160_000,), (160_000,), 20), Source(None))"
     )
     child = subprocess.Popen(

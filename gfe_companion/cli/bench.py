@@ -15,7 +15,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from gfe_companion.cli.environment import Exit
-from gfe_companion.datasets.data import Dataset, load
+from gfe_companion.datasets import Dataset, load
 from gfe_companion.methods import FAST, FAST_TEST, LITERAL, UNCAPPED, Entrant, entrants
 from gfe_companion.methods.baselines import AdamEncoder
 from gfe_companion.runs.configs import Evaluate, Optimum, Train

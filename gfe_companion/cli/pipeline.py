@@ -19,7 +19,7 @@ from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
 from gfe_companion.cli.environment import Exit
-from gfe_companion.datasets.data import DataError, Source, StandInWarning
+from gfe_companion.datasets import DataError, Source, StandInWarning
 from gfe_companion.runs.profiles import ROOT, Setting, home
 from gfe_companion.runs.store import source
 from gfe_companion.site import report

@@ -26,6 +26,9 @@ def collect(folders: Iterable[str], package: str) -> dict[str, Entry]:
     return dict(sorted(entries.items(), key=lambda named: (named[1].order, named[0])))
 
 
+REGISTRY: dict[str, Entry] = collect([str(Path(__file__).parent)], __package__)
+
+
 def entry(dataset: str) -> Entry:
     """What the registry knows of ``dataset``. Raises ``ValueError``, naming the valid ones, for an unknown one."""
     if dataset not in REGISTRY:
@@ -87,6 +90,3 @@ def _load(dataset: str, about: Entry, source: Source) -> Dataset:
         shipped = about.embedded
         return Dataset(dataset, shipped.title, shipped.stand_in, {}, *about.cut(shipped.splits()), shipped.caution)
     return Dataset(dataset, about.title, False, dict(about.files.md5), *about.cut(about.files.splits(source.folder)))
-
-
-REGISTRY: dict[str, Entry] = collect([str(Path(__file__).parent)], __package__)

@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor, nn
 from tqdm import tqdm
 
-from gfe_companion.datasets.data import Dataset
+from gfe_companion.datasets import Dataset
 from gfe_companion.methods import UNCAPPED
 from gfe_companion.methods.baselines import StoredLatents
 from gfe_companion.runs.configs import Evaluate, Latents, Optimum, Race, RunConfig, Stiffness, Train, TrainStored

@@ -12,7 +12,7 @@ import torch
 from conftest import mlp, seeded
 
 from gfe_companion.cli import bench
-from gfe_companion.datasets.data import Source, load
+from gfe_companion.datasets import Source, load
 from gfe_companion.methods.baselines import AdamEncoder, LBFGSEncoder, OdeEncoder, StoredLatents
 from gfe_companion.runs import execute
 from gfe_companion.runs import store as runs

@@ -8,7 +8,7 @@ import torch
 from conftest import mlp, seeded
 from torch import nn
 
-from gfe_companion.datasets.data import Source, load
+from gfe_companion.datasets import Source, load
 from gfe_core.adjoint import ApproximateGradient
 from gfe_core.amd import AMD
 from gfe_core.encoding import Status
