@@ -15,7 +15,7 @@ class Interval(NamedTuple):
 
     mean: float
     half: float
-    count: int
+    count: int  # type: ignore[assignment]  # hides tuple.count
 
     @property
     def low(self) -> float:
@@ -36,14 +36,17 @@ class Interval(NamedTuple):
 
 
 def interval(values: Iterable[float]) -> Interval:
-    """Mean and Student-t 95 % interval of values that are independent between seeds. Raises for no values."""
-    values = pd.Series(list(values), dtype=float)
-    if values.empty:
+    """Mean and Student-t 95 % interval of values that are independent between seeds.
+
+    What is missing (NaN) does not count. Raises ``ValueError`` for no values.
+    """
+    found = pd.Series(list(values), dtype=float).dropna()
+    if found.empty:
         raise ValueError("an interval needs at least one value.")
     half = float("nan")
-    if len(values) > 1:
-        half = float(stats.t.ppf(0.975, len(values) - 1) * values.sem())
-    return Interval(float(values.mean()), half, len(values))
+    if len(found) > 1:
+        half = float(stats.t.ppf(0.975, len(found) - 1) * found.sem())
+    return Interval(float(found.mean()), half, len(found))
 
 
 def over_seeds(frame: pd.DataFrame, by: list[str], y: str, x: str) -> pd.DataFrame:

@@ -2,72 +2,160 @@
 
 from __future__ import annotations
 
+import tomllib
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 
 import pandas as pd
 
-from gfe_companion.evidence import claims
+from gfe_companion.datasets import REGISTRY, DataError
+from gfe_companion.evidence.claims import NOT_MEASURED, Finding, Read, Unmeasured, all_of, holds
 from gfe_companion.evidence.intervals import Interval, interval
 from gfe_companion.evidence.paper import paper, paper_table
+from gfe_companion.methods import METHODS
 from gfe_companion.runs.profiles import Setting
 
-NOT_MEASURED = "not measured"
-NEAR = 0.05  # a printed number is reproduced within this share of our mean
+NEAR = 0.05  # a printed number is reproduced within this share of it
+THE_PAPER, OURS = "the paper", "ours"
+RULES = {THE_PAPER: ("claims.flows", "claims.learning"), OURS: ("ours",)}  # modules of this room
 
 
-def scorecard(figures: Path) -> pd.DataFrame:
-    """The claims judged by the CSV files in ``figures``, one row a claim.
+@lru_cache(maxsize=1)
+def statements() -> dict[str, dict]:
+    """All that is judged, by name: the fields of paper.toml and ours.toml, ``whose`` it is, and its ``rule``."""
+    own = Path(__file__).with_name("ours.toml")
+    ours = tomllib.loads(own.read_text(encoding="utf-8"))["finding"] if own.exists() else []
+    return {
+        entry["name"]: {"data": ["mnist"]} | entry | {"whose": whose, "rule": _rule(entry["name"], RULES[whose])}
+        for whose, entries in ((THE_PAPER, paper()["claim"]), (OURS, ours))
+        for entry in entries
+    }
 
-    Columns: claim, section, text, verdict, measured, meaning, rule. A claim whose files are not there is "not
-    measured"; its ``meaning`` names the file.
+
+def _rule(name: str, modules: Iterable[str]) -> Callable[[Read], Finding]:
+    for module in modules:
+        if rule := getattr(import_module(f"{__package__}.{module}"), name, None):
+            return rule
+    raise ValueError(f"{name} has no rule: write the function {name}(read) in {' or '.join(modules)}.")
+
+
+def scorecard(setting: Setting, *names: str) -> pd.DataFrame:
+    """The claims of these ``names``, or all of them, judged by the CSV files of ``setting.figures``; one row a claim.
+
+    Columns: claim, section, text, verdict, measured, meaning, rule, whose ("the paper" or "ours").
+    ``meaning`` ends with the caution of each of its data sets; where the claim is not measured, it says why.
+    Raises ``KeyError`` with the valid names for an unknown one.
     """
+    if unknown := [name for name in names if name not in statements()]:
+        raise KeyError(f"no claim is called {', '.join(unknown)}; valid are {', '.join(statements())}.")
     rows = []
-    for claim in paper()["claim"]:
-        judge = getattr(claims, claim["name"])
-        try:
-            finding = judge(lambda name: pd.read_csv(figures / f"{name}.csv"))
-        except FileNotFoundError as error:
-            finding = claims.Finding(NOT_MEASURED, "", f"{Path(error.filename).name} is not there yet.")
-        rows.append((claim["name"], claim["section"], claim["text"], *finding, " ".join(judge.__doc__.split())))
-    return pd.DataFrame(rows, columns=["claim", "section", "text", "verdict", "measured", "meaning", "rule"])
-
-
-def numbers(figures: Path) -> pd.DataFrame:
-    """Tables 1 and 2, one row a printed number: table, row, method, printed, mean, low, high, seeds, verdict.
-
-    ``method`` is ours: the paper's GFE-amd is compared with literal AMD and with uncapped AMD, where either was run. A
-    number is reproduced if it lies within our 95 % interval or 5 % of our mean; partly, if our loss is lower than that;
-    not, if it is higher.
-    """
-    rows = []
-    for table in ("table1", "table2"):
-        path = figures / f"{table}.csv"
-        if not path.exists():
-            continue
-        theirs, ours = paper_table(table), pd.read_csv(path)
-        for (row, method), group in ours.groupby([theirs.index.name, "method"], sort=False):
-            column = "gfe_amd" if method.startswith("gfe_amd") else method
-            if column in theirs:
-                found = interval(group.test_loss)
-                number = theirs.loc[row, column]
-                ends = (found.mean, found.low, found.high, found.count)
-                rows.append((table, row, method, number, *ends, agreement(found, number)))
-    columns = ["table", "row", "method", "printed", "mean", "low", "high", "seeds", "verdict"]
+    for name in names or statements():
+        entry = statements()[name]
+        found = judge(setting, entry)
+        rule = " ".join((entry["rule"].__doc__ or "").split())
+        rows.append((name, entry["section"], entry["text"], *found, rule, entry["whose"]))
+    columns = ["claim", "section", "text", "verdict", "measured", "meaning", "rule", "whose"]
     return pd.DataFrame(rows, columns=columns)
 
 
-def agreement(ours: Interval, printed: float) -> str:
-    """The verdict on a printed loss."""
-    if ours.low <= printed <= ours.high or abs(ours.mean / printed - 1) <= NEAR:
-        return claims.YES
-    return claims.PARTLY if ours.mean < printed else claims.NO
+def judge(setting: Setting, entry: dict) -> Finding:
+    """The verdict on one of :func:`statements`. Its rule sees no data set but those that the claim names."""
+
+    def read(name: str) -> pd.DataFrame:
+        frame = pd.read_csv(setting.figures / f"{name}.csv")
+        if "dataset" not in frame:
+            return frame
+        if missing := set(entry["data"]) - set(frame.dataset):
+            raise Unmeasured(f"{name}.csv has no row of {', '.join(sorted(missing))}.")
+        return frame[frame.dataset.isin(entry["data"])]
+
+    try:
+        cautions = {name: caution(setting, name) for name in entry["data"]}
+        found = entry["rule"](read)
+    except Unmeasured as error:
+        return Finding(NOT_MEASURED, "", str(error))
+    except FileNotFoundError as error:
+        return Finding(NOT_MEASURED, "", f"{Path(error.filename).name} is not there yet.")
+    return found._replace(sentence=" ".join(dict.fromkeys(filter(None, [found.sentence, *cautions.values()]))))
+
+
+def caution(setting: Setting, dataset: str) -> str:
+    """What the numbers of ``dataset`` cannot say here, if anything.
+
+    Raises :class:`Unmeasured` where other images stand in for it, or where its files cannot be read.
+    """
+    try:
+        embedded = setting.embedded(dataset)
+    except DataError as error:
+        raise Unmeasured(str(error)) from error
+    shipped = REGISTRY[dataset].embedded
+    if embedded and shipped.stand_in:
+        raise Unmeasured(f"{REGISTRY[dataset].title} is not to be had here, and nothing is judged by other images.")
+    return shipped.caution if embedded else ""
 
 
 def verdicts(setting: Setting, *names: str) -> str:
-    """The claims of these ``names`` in the paper's words, each with its one verdict and what was measured: Markdown."""
-    judged = scorecard(setting.figures).set_index("claim").loc[list(names)]
-    lines = [
-        f"- \u201c{row.text}\u201d (Sec. {row.section}): **{row.verdict}**. {row.measured}. {row.meaning}"
-        for row in judged.itertuples()
-    ]
+    """The claims of these ``names`` in the paper's words, each with its one verdict and what was measured: Markdown.
+
+    Raises as :func:`scorecard`.
+    """
+    lines = []
+    for row in scorecard(setting, *names).itertuples():
+        said = f"\u201c{row.text}\u201d (Sec. {row.section})" if row.whose == THE_PAPER else f"{row.text} (ours)"
+        why = [f"{part.rstrip('.')}." for part in (row.measured, row.meaning) if part]
+        lines.append(" ".join([f"- {said}: **{row.verdict}**.", *why]))
     return "\n".join(lines)
+
+
+def printed(setting: Setting, table: str, row: object, method: str) -> float | None:
+    """The number that the paper prints for ``method`` in a ``row`` of "table1" or "table2".
+
+    None where it prints none: for a method without a column of the paper, a row that the paper does not have, and where
+    other images stand in for the data set.
+    """
+    theirs, column = paper_table(table), METHODS[method].printed
+    if column not in theirs or row not in theirs.index:
+        return None
+    try:
+        caution(setting, paper()[table].get("data", row))
+    except Unmeasured:
+        return None
+    return float(theirs.loc[row, column])
+
+
+def agreement(ours: Interval, number: float, near: float = NEAR) -> str:
+    """The verdict on our reaching a printed loss, a claim of two parts.
+
+    The whole interval lies at most the share ``near`` above ``number``; and at most as much below it. So a lower loss
+    is partly so: the method does what it should, and the number is another one.
+    """
+    low, high = (1 - near) * number, (1 + near) * number
+    return all_of([holds(ours, high=high), holds(ours, low, high)])
+
+
+def beside(setting: Setting, table: str, row: object, method: str, ours: Interval) -> str:
+    """The printed number with the verdict on ``ours``, for a cell of a table; empty where :func:`printed` has none."""
+    number = printed(setting, table, row, method)
+    return "" if number is None else f"{number:.4f} ({agreement(ours, number)})"
+
+
+def numbers(setting: Setting) -> pd.DataFrame:
+    """Tables 1 and 2, one row a printed number, with our loss beside it.
+
+    Columns: table, row, method, printed, mean, low, high, seeds, verdict (by :func:`agreement`), deviation (of our
+    mean, relative to the printed number). ``method`` is ours: the paper's GFE-amd is compared with each of our methods
+    that has its column.
+    """
+    rows = []
+    for table in ("table1", "table2"):
+        if not (path := setting.figures / f"{table}.csv").exists():
+            continue
+        for (row, method), group in pd.read_csv(path).groupby([paper_table(table).index.name, "method"], sort=False):
+            if (number := printed(setting, table, row, method)) is not None:
+                found = interval(group.test_loss)
+                ends = (found.mean, found.low, found.high, found.count)
+                rows.append((table, row, method, number, *ends, agreement(found, number), found.mean / number - 1))
+    columns = ["table", "row", "method", "printed", "mean", "low", "high", "seeds", "verdict", "deviation"]
+    return pd.DataFrame(rows, columns=columns)
