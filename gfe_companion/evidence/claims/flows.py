@@ -30,7 +30,7 @@ AMD, GRIDS = "gfe_amd_uncapped", {"gfe": "GFE", "gfe_nesterov": "2nd order"}
 DOPRI5_STABLE = 3.3  # dopri5 is stable for steps up to about 3.3 / mu on the negative real axis
 
 
-def amd_reduces_loss_at_each_step(read: Read) -> Finding:
+def amd_reduces_each_step(read: Read) -> Finding:
     """Not over seeds, but over the steps of one encoding: the loss falls at every step that AMD accepted."""
     steps = read("fig_01_path").loss.diff().dropna()
     rises = int((steps >= 0).sum())
