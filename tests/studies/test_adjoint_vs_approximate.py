@@ -1,0 +1,140 @@
+"""Notebook 02's studies, where a number can be had by hand or in closed form."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from gfe_companion.runs.profiles import Setting
+from gfe_companion.studies import adjoint_neglected, adjoint_vs_autograd
+from gfe_companion.studies import adjoint_vs_approximate as study
+from gfe_core.amd import AMD
+from gfe_core.fixed_grid import FixedGrid
+from gfe_core.models import Decoder
+from gfe_core.nesterov import Nesterov
+from gfe_core.objective import Objective
+
+
+@pytest.fixture
+def setting():
+    return Setting.of("smoke", "embedded", device="cpu")
+
+
+class Scale(torch.nn.Module):
+    """D(z) = theta z."""
+
+    latent_dim = 1
+
+    def __init__(self):
+        super().__init__()
+        self.theta = torch.nn.Parameter(torch.tensor(1.5, dtype=torch.float64))
+
+    def forward(self, z):
+        return self.theta * z
+
+
+def half_square(output, images):
+    return (output - images).square().sum(dim=1) / 2
+
+
+def curves(losses, failure=None):
+    """Histories of two gradients on a fixed grid, from {(gradient, seed, iteration): validation loss}."""
+    rows = [("fixed grid", *key, loss, np.nan) for key, loss in losses.items()]
+    frame = pd.DataFrame(rows, columns=["solver", "gradient", "seed", "iterations", "validation_loss", "failure"])
+    return frame.astype({"failure": object})
+
+
+def test_the_relative_error_is_over_all_tensors_at_once():
+    truth = [torch.tensor([3.0]), torch.tensor([0.0, 4.0])]
+    ours = [torch.tensor([3.0]), torch.tensor([0.5, 4.0])]
+    assert adjoint_vs_autograd.relative_error(ours, truth) == pytest.approx(0.1)
+
+
+def test_autograd_through_one_step_is_the_closed_form():
+    """From z = 0 one step h leads to z = h theta y, where l = (h theta^2 y - y)^2 / 2."""
+    theta, h, y = 1.5, 0.2, 0.8
+    objective = Objective(Scale(), torch.tensor([[y]], dtype=torch.float64), half_square)
+    solver = AMD(tau=h, s_0=h, s_max=h, tolerance=0.0)
+    path = solver.encode(objective, record=True).path
+    (slope,) = adjoint_vs_autograd.through_the_solver(objective, solver, path)
+    assert float(slope) == pytest.approx((h * theta**2 * y - y) * 2 * h * theta * y)
+
+
+@pytest.mark.parametrize("solver", [FixedGrid(1.0, 4), Nesterov(2.0, 4)], ids=["gradient flow", "second order"])
+def test_autograd_through_a_grid_is_the_derivative_of_what_the_grid_reaches(solver):
+    objective = Objective(Scale(), torch.tensor([[0.8]], dtype=torch.float64), half_square)
+    (slope,) = adjoint_vs_autograd.through_the_solver(objective, solver, solver.encode(objective, record=True).path)
+    ends = []
+    for nudge in (1e-5, -2e-5):
+        with torch.no_grad():
+            objective.decoder.theta += nudge
+        ends.append(float(solver.encode(objective).loss))
+    assert float(slope) == pytest.approx((ends[0] - ends[1]) / 2e-5, rel=1e-6)
+
+
+def test_the_signs_are_tried_as_printed_and_corrected(setting):
+    tried = []
+
+    def sweep(objective, path, sign_end, sign_flow):
+        tried.append((sign_end, sign_flow))
+        return adjoint_vs_autograd.through_the_solver(objective, FixedGrid(2.0, 20), path)
+
+    errors = adjoint_vs_autograd.signs(setting, sweep)
+    assert tried == [(-1, -1), (1, 1)] * 5
+    assert (errors["corrected"] == 0).all() and (errors["as printed"] == 0).all()
+    assert (errors["integral dropped, Eq. (6)"] > 0.01).all()
+    assert "in 0 of 5 cases" in adjoint_vs_autograd.say_signs(errors)
+
+
+def test_an_error_that_falls_as_one_over_n_squared_is_of_order_two():
+    n = [5, 10, 20, 40]
+    errors = pd.DataFrame(
+        {"decoder": "Tanh", "flow": "fixed grid", "slices": n, "error": [1.0] + [n**-2 for n in n[1:]]}
+    )
+    assert adjoint_vs_autograd.measured_orders(errors) == pytest.approx({"fixed grid": 2.0})
+
+
+def test_the_adjoint_is_dearer_by_its_passes_and_seconds_in_all():
+    columns = ["solver", "gradient", "passes to encode", "passes for the gradient", "seconds"]
+    cost = pd.DataFrame(
+        [("fixed grid", "ApproximateGradient", 98.0, 2.0, 0.1), ("fixed grid", "AdjointGradient", 98.0, 52.0, 0.3),
+         ("AMD", "ApproximateGradient", 48.0, 2.0, 0.1), ("AMD", "AdjointGradient", 48.0, 102.0, 0.2)],
+        columns=columns,
+    )  # fmt: skip
+    ratios = study.times_dearer(cost)
+    assert ratios.passes.to_dict() == {"fixed grid": 1.5, "AMD": 3.0}
+    assert ratios.seconds.to_dict() == pytest.approx({"fixed grid": 3.0, "AMD": 2.0})
+
+
+def test_the_advantage_is_averaged_over_shared_iterations_and_then_over_seeds():
+    found = study.advantages(curves({
+        ("approximate", 0, 10): 1.0, ("adjoint", 0, 10): 0.9, ("approximate", 0, 20): 1.0, ("adjoint", 0, 20): 0.7,
+        ("approximate", 1, 10): 0.5, ("adjoint", 1, 10): 0.5, ("approximate", 1, 20): 0.5,
+    }))  # fmt: skip
+    assert found.advantage.tolist() == pytest.approx([0.1, 0.3, 0.0])
+    gain = study.mean_advantage(found)
+    assert (gain.mean, gain.count) == (pytest.approx(0.1), 2)  # of 0.2 and 0
+    assert study.signed(gain).startswith("+10.0% ± ")
+    assert study.signed(study.mean_advantage(found[:2])) == "+20.0%"
+
+
+def test_a_refusal_is_marked_at_the_last_loss_and_told(setting):
+    frame = curves({("approximate", 0, 10): 1.0, ("adjoint", 0, 10): 0.9, ("adjoint", 0, 15): np.nan})
+    frame.loc[2, "failure"] = "TooCoarse"
+    picture = study.fig3_left(setting, frame)
+    (cross,) = [line for line in picture.figure.axes[0].lines if line.get_marker() == "x"]
+    assert (cross.get_xdata()[0], cross.get_ydata()[0]) == (15, 0.9)
+    assert picture.alt.endswith("ended early: 1.")
+    assert "refused on: fixed grid, seed 0, after 15 iterations." in study.say_advantages(frame)
+
+
+def test_the_neglected_share_is_followed_at_three_stages(setting, monkeypatch):
+    decoders = {images: Decoder() for images in (480, 960, 1920, 3840)}
+    monkeypatch.setattr(adjoint_neglected.borrowed, "decoders", lambda setting: decoders)
+    assert list(adjoint_neglected.stages(setting)) == [0, 480, 1920]
+
+
+def test_a_share_is_past_its_peak_where_it_has_lost_a_tenth_of_it():
+    shares = {0: [0.1, 0.2, 0.3], 480: [0.1, 0.5, 0.44], 1920: [0.2, 0.5, 0.46]}
+    rows = [(stage, tau, share) for stage, of in shares.items() for tau, share in zip((1, 10, 100), of, strict=True)]
+    assert adjoint_neglected.past_peak(pd.DataFrame(rows, columns=["images", "tau", "share"])) == 1
