@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
@@ -161,7 +161,7 @@ def _make(root: Path, held: IO[str]) -> None:
             entry.unlink()
     base = getattr(sys, "_base_executable", None) or sys.executable  # outlives .venv, should that be the one running
     look = "check the network, the package index that pip is set to use, and the free space"
-    pip = [python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
+    pip: list[str | Path] = [python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
     with (root / "build" / "environment.log").open("w+", errors="replace") as log:
         step = _Steps(log, held)
         step([base, "-m", "venv", venv], "venv could not make .venv", f"repair Python {version} at {base}")
@@ -181,11 +181,13 @@ class _Steps:
         unwanted = ("PYTHONPATH", "PYTHONHOME", "PIP_TARGET", "PIP_PREFIX", "PIP_REQUIREMENT")
         self.environ = {name: value for name, value in os.environ.items() if name not in unwanted} | {"PIP_USER": "0"}
 
-    def __call__(self, command: list[str | Path], failure: str, remedy: str) -> None:
+    def __call__(self, command: Sequence[str | Path], failure: str, remedy: str) -> None:
         start = self.log.seek(0, os.SEEK_END)
         # The child inherits the lock: should this process be killed, no other call touches .venv before the child ends.
-        streams = {"stdin": subprocess.DEVNULL, "stdout": self.log, "stderr": subprocess.STDOUT}
-        done = subprocess.run(command, **streams, env=self.environ, pass_fds=(self.held.fileno(),))
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=subprocess.STDOUT, env=self.environ,
+            pass_fds=(self.held.fileno(),),
+        )  # fmt: skip
         if done.returncode == 0:
             return
         self.log.seek(start)

@@ -13,9 +13,9 @@ from typing import NamedTuple
 # torchvision is looked for and not imported: beside a torch without CUDA its import needs the cure that data.py holds.
 PROBE = """
 import importlib.util
-import filelock, hypothesis, ipykernel, IPython, ipywidgets, joblib, jupyterlab, latex2mathml, matplotlib, nbclient
-import nbconvert, nbformat, numpy, pandas, papermill, PIL, psutil, pytest, ruff, scipy, seaborn, sklearn, threadpoolctl
-import torch, torchdiffeq, tqdm, traitlets, xdist, yaml
+import filelock, hypothesis, ipykernel, IPython, ipywidgets, joblib, jupyterlab, latex2mathml, matplotlib, mlxtend, mypy
+import nbclient, nbconvert, nbformat, numpy, pandas, papermill, PIL, psutil, pytest, ruff, scipy, seaborn, sklearn
+import threadpoolctl, torch, torchdiffeq, tqdm, traitlets, xdist, yaml
 if importlib.util.find_spec("torchvision") is None:
     raise ModuleNotFoundError("No module named 'torchvision'")
 """

@@ -22,7 +22,7 @@ from packaging.requirements import Requirement
 from gfe_companion.cli import environment, inspection
 from gfe_companion.cli.environment import MARKER, Exit, Stop, ensure
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 MODULE = {"pillow": "PIL", "ipython": "IPython", "scikit-learn": "sklearn", "pyyaml": "yaml", "pytest-xdist": "xdist"}
 OPTIONAL = {"dask", "distributed"}  # used only where the reader has them
 WHOLE = ["venv", "pip", "probe"]
@@ -413,11 +413,12 @@ def imported(source: str) -> set[str]:
 
 
 def test_every_import_is_a_direct_package_and_the_probe_looks_for_each():
-    sources = [path.read_text() for folder in ("gfe_core", "gfe_companion", "tests") for path in (ROOT / folder).rglob("*.py")]
+    folders = ("gfe_core", "gfe_companion", "tests")
+    sources = [path.read_text() for folder in folders for path in (ROOT / folder).rglob("*.py")]
     for path in (ROOT / "notebooks").glob("*.ipynb"):
         cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
         sources += [re.sub(r"(?m)^\s*[%!].*$", "pass", "".join(cell["source"])) for cell in cells]
-    local = {path.stem for path in (ROOT / "tests").glob("*.py")} | {"gfe_core", "gfe_companion", "tests"}
+    local = {path.stem for path in (ROOT / "tests").rglob("*.py")} | set(folders)
     direct = {MODULE.get(name, name) for name in of_project()} | {"packaging"}  # pytest's own, for this file
     foreign = set().union(*map(imported, sources)) - set(sys.stdlib_module_names) - local - OPTIONAL
     assert "torch" in foreign

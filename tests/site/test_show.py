@@ -6,13 +6,15 @@ import pytest
 from IPython.display import Image, Markdown
 
 from gfe_companion.runs.profiles import Setting
-from gfe_companion.site import figures
+from gfe_companion.site import show
+from gfe_companion.studies.drawing import style
+from gfe_companion.studies.results import Picture, Table, Text
 
 
 @pytest.fixture
 def shown(monkeypatch):
     seen = []
-    monkeypatch.setattr(figures, "display", lambda output, metadata: seen.append(output))
+    monkeypatch.setattr(show, "display", lambda output, metadata=None: seen.append(output))
     return seen
 
 
@@ -23,11 +25,11 @@ def setting(monkeypatch, tmp_path):
 
 
 def test_a_figure_becomes_png_pdf_and_csv(setting, shown):
-    figures.style()
+    style()
     figure, axes = plt.subplots()
     axes.plot([1, 2], [3, 4])
     data = pd.DataFrame({"x": [1, 2], "y": [3 + 1e-17, 1 / 3]})
-    figures.save(figure, data, "fig9", setting, alt="a line that rises")
+    show.save_picture(Picture("fig9", figure, "a line that rises", data), setting.figures)
     assert sorted(path.name for path in setting.figures.iterdir()) == ["fig9.csv", "fig9.pdf", "fig9.png"]
     assert (setting.figures / "fig9.png").read_bytes().startswith(b"\x89PNG")
     assert (setting.figures / "fig9.pdf").read_bytes().startswith(b"%PDF")
@@ -39,7 +41,7 @@ def test_a_figure_becomes_png_pdf_and_csv(setting, shown):
 
 def test_what_fails_to_be_drawn_leaves_the_old_file_whole(setting, shown, monkeypatch):
     data = pd.DataFrame({"a": [1]})
-    figures.save_table(data, data, "table9", setting, "Nine", "notes")
+    show.save_table(Table("table9", data, data, "Nine", "notes"), setting.figures)
     before = (setting.figures / "table9.csv").read_text()
 
     def half(self, path, **_):
@@ -48,14 +50,14 @@ def test_what_fails_to_be_drawn_leaves_the_old_file_whole(setting, shown, monkey
 
     monkeypatch.setattr(pd.DataFrame, "to_csv", half)
     with pytest.raises(OSError, match="disk full"):
-        figures.save_table(data, data, "table9", setting, "Nine", "notes")
+        show.save_table(Table("table9", data, data, "Nine", "notes"), setting.figures)
     assert (setting.figures / "table9.csv").read_text() == before
 
 
 def test_a_table_is_long_form_for_machines_and_markdown_for_people(setting, shown):
     long = pd.DataFrame({"images": [480], "test_loss": [0.25]})
     wide = pd.DataFrame({"images": ["480"], "AE": ["0.2500"]})
-    figures.save_table(long, wide, "table9", setting, "Nine", "A note.")
+    show.save_table(Table("table9", long, wide, "Nine", "A note."), setting.figures)
     text = (setting.figures / "table9.md").read_text()
     assert "| images | AE |\n| --- | --- |\n| 480 | 0.2500 |" in text
     assert text.startswith("**Nine**")
@@ -63,6 +65,14 @@ def test_a_table_is_long_form_for_machines_and_markdown_for_people(setting, show
     assert isinstance(shown[0], Markdown)
 
 
-def test_methods_can_be_told_apart_without_colour():
-    looks = [(look.marker, look.linestyle) for look in figures.METHODS.values()]
-    assert len(set(looks)) == len(looks)
+def test_a_page_shows_results_in_order_and_says_what_they_rest_on(setting, shown):
+    page = show.Page(setting)
+    page.begin("mnist", "fashion_mnist")
+    said = shown[0].data
+    assert "Profile **smoke**, seeds 0." in said
+    assert setting.load("mnist").title in said
+    assert setting.load("fashion_mnist").caution in said
+    frame = pd.DataFrame({"a": [1]})
+    page.show(Text("first"), Table("table9", frame, frame, "Nine"), Picture("fig9", plt.figure(), "nothing"))
+    assert [type(output) for output in shown[1:]] == [Markdown, Markdown, Image]
+    assert not (setting.figures / "fig9.csv").exists()
