@@ -19,7 +19,7 @@ from gfe_companion.datasets import Dataset, load
 from gfe_companion.methods import FAST, FAST_TEST, LITERAL, UNCAPPED, Entrant, entrants
 from gfe_companion.methods.baselines import AdamEncoder
 from gfe_companion.runs.configs import Evaluate, Optimum, Train
-from gfe_companion.runs.execute import begin, encode
+from gfe_companion.runs.encode import encode, knowledge_of, restored
 from gfe_companion.runs.profiles import Setting, home
 from gfe_companion.runs.race import cheapest, encoding_race, started
 from gfe_companion.runs.stacked import StackedTraining
@@ -30,7 +30,6 @@ from gfe_core.encoding import Solver
 from gfe_core.levenberg_marquardt import LevenbergMarquardt
 from gfe_core.models import Decoder
 from gfe_core.objective import Objective
-from gfe_core.warm import WarmEncoder
 
 RACED_AT = 48_000  # training images of the decoder that the encoders race on
 TESTED = 1000  # test images of the training races
@@ -64,13 +63,11 @@ def training_race(
     try:
         for name, solver in (TRAINERS if trainers is None else trainers).items():
             config = Train(dataset.name, not dataset.md5, 0, solver, (points[-1],), device=device)
-            training, model, encoder, _ = begin(config, dataset)
+            training, model, encoder, _ = config.begin(dataset)
             for point in points if name in FAR else points[:1]:
                 training.advance(point)
-                tester = encoder
-                if isinstance(encoder, WarmEncoder):
-                    tester = FAST_TEST.encoder()
-                    tester.state = encoder.state
+                known = knowledge_of(encoder)
+                tester = restored(FAST_TEST, known) if known else encoder
                 found = encode(model, test, tester)
                 objective = Objective(getattr(model, "decoder", model), test)
                 best = LevenbergMarquardt(first=None).encode(objective, found["z"]).loss
@@ -150,7 +147,7 @@ def seeds_at_once(
             generators = [Generator().manual_seed(seed) for seed in range(count)]
             decoders = [Decoder(generator=generator).to(device) for generator in generators]
             stack = StackedTraining(decoders, generators, FAST, pool)
-            alone, *_ = begin(Train(dataset.name, not dataset.md5, 0, FAST, (16,), device=device), dataset)
+            alone, *_ = Train(dataset.name, not dataset.md5, 0, FAST, (16,), device=device).begin(dataset)
             row: dict[str, float] = {"seeds": count}
             for name, training, shared in (("stacked_ms", stack, count), ("separate_ms", alone, 1)):
                 training.advance(16 * batches)

@@ -4,28 +4,70 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from gfe_companion.methods import Entrant
+from gfe_companion.runs.config import RunConfig, Saved
+from gfe_companion.runs.encode import model_with
+from gfe_companion.runs.optimum import Optimum
 from gfe_core.encoding import Solver
 from gfe_core.objective import Objective
 from gfe_core.training import encode_all
 from gfe_core.warm import WarmStart
 
+if TYPE_CHECKING:
+    from gfe_companion.datasets.base import Dataset
+    from gfe_companion.methods import Entrant
+
 TARGETS = (0.01, 0.001)  # how far above the optimum the mean loss may be
+NEAR = 1e-5  # near enough, relative, to end a ladder
+
+
+@dataclass(frozen=True)
+class Race(RunConfig):
+    """How near the optimum each encoder gets with how many decoder passes an image, ``most`` at most.
+
+    The images and their best latents are those of ``optimum``. An encoder that comes within ``near`` tries no more.
+    """
+
+    optimum: Optimum
+    entrants: tuple[Entrant, ...]
+    most: int
+    near: float = NEAR
+
+    @property
+    def name(self) -> str:
+        """On which decoder."""
+        return self.optimum.name.replace("optimum-", "race-", 1)
+
+    @property
+    def work(self) -> tuple[str, int]:
+        """A race of so many encoders to so many passes, of so many images."""
+        return f"{type(self).__name__} to {self.most}", self.optimum.count * len(self.entrants)
+
+    def dependencies(self) -> tuple[RunConfig, ...]:
+        """The optimum, and the training whose weights it used."""
+        return (self.optimum, self.optimum.trained)
+
+    def execute(self, dataset: Dataset, needed: list[dict], saved: Saved) -> tuple[pd.DataFrame, dict]:
+        """Race: the frame of :func:`approach`. Warm entrants start with what the training had learnt."""
+        (found, trained), at = needed, self.optimum.evaluation.images
+        decoder = model_with(trained[str(at)], self.optimum.trained.solver)
+        images = dataset.test.images[: self.optimum.count]
+        best = Objective(decoder, images).value(found["z"])
+        racers = started(self.entrants, trained[f"{at} start"])
+        return approach(decoder, images, best, racers, self.most, self.near), {}
 
 
 def started(entrants: Iterable[Entrant], knowledge: dict[str, Tensor]) -> list[Entrant]:
     """``entrants``, of which the warm ones start where a training pointed to that had learnt ``knowledge``."""
 
     def warm(solver: Solver) -> Solver:
-        encoder = WarmStart(solver).encoder()
-        encoder.state = knowledge
-        return encoder
+        return WarmStart(solver).encoder(knowledge)
 
     return [
         replace(entrant, ladders=tuple(tuple(map(warm, ladder)) for ladder in entrant.ladders))
@@ -52,20 +94,21 @@ def cheapest(
             over = time.perf_counter() - started > limit_s
             met = [target for target in found if loss <= (1 + target) * optimum and not over]
             for target in met:
-                if found[target] is None or passes < found[target][1]:
+                known = found[target]
+                if known is None or passes < known[1]:
                     found[target] = (solver, passes)
-            dearer = all(known and passes >= known[1] for known in found.values())
+            dearer = all(best and passes >= best[1] for best in found.values())
             if len(met) == len(found) or dearer or over:
                 break
     return found
 
 
 def approach(
-    decoder: nn.Module, images: Tensor, best: Tensor, racers: Iterable[Entrant], most: int
-) -> pd.DataFrame:  # fmt: skip
+    decoder: nn.Module, images: Tensor, best: Tensor, racers: Iterable[Entrant], most: int, near: float = NEAR
+) -> pd.DataFrame:
     """How near the optimum ``best`` (N,) each entrant comes: every rung of its ladders once, on ``images`` (N, P).
 
-    A ladder ends after the first rung that takes more than ``most`` passes an image or comes within 1e-5. Columns:
+    A ladder ends after the first rung that takes more than ``most`` passes an image or comes within ``near``. Columns:
     encoder, ladder, solver, passes (an image), seconds, gap (relative, of the mean losses).
     """
     rows = []
@@ -77,7 +120,7 @@ def approach(
                 seconds, passes = time.perf_counter() - started, encoding.evaluations / len(images)
                 gap = float(encoding.loss.double().mean() / best.double().mean()) - 1
                 rows.append((racer.name, number, repr(solver), passes, seconds, gap))
-                if passes > most or gap < 1e-5:
+                if passes > most or gap < near:
                     break
     return pd.DataFrame(rows, columns=["encoder", "ladder", "solver", "passes", "seconds", "gap"])
 
@@ -96,12 +139,14 @@ def encoding_race(
     above (the optimum of these, relative), within (whether that is at most the target), seconds, low, high (of the
     single timings), timings, per_second; the last ten are missing where no solver was found.
     """
-    few, least, rows = images[:256], float(best[:256].double().mean()), []
+    few, least = images[:256], float(best[:256].double().mean())
+    rows: list[dict] = []
     within = {0.9 * target: target for target in TARGETS}
-    racers = [(racer, cheapest(racer, decoder, few, least, within, limit_s)) for racer in racers]
+    raced = [(racer, cheapest(racer, decoder, few, least, within, limit_s)) for racer in racers]
     for count in counts:
-        whole, timed = count > 256, []
-        for racer, chosen in racers:
+        whole = count > 256
+        timed: list[tuple[dict, tuple[Solver, ...], list[float]]] = []
+        for racer, chosen in raced:
             for near, found in chosen.items():
                 rows.append({"encoder": racer.name, "target": within[near], "images": count})
                 if found is not None:

@@ -1,12 +1,10 @@
-"""Runs on disk: a configuration is executed once, and its folder says what came of it and where it comes from.
+"""A configuration is executed once: its run is read where it is finished, and made where it is not.
 
-``runs/<name>-<key>/`` is written aside and renamed when whole, so a folder that is there is finished; ``run.json``
-holds a checksum of every file, so a damaged one is noticed and made again.
+Whether it is finished depends on its settings and on the code that it rests on: see :mod:`code`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
@@ -14,74 +12,35 @@ import shutil
 import time
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from threading import Thread
 
-import pandas as pd
 import torch
 from filelock import FileLock
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
-from gfe_companion.datasets import Source, load
-from gfe_companion.runs.configs import RunConfig
-from gfe_companion.runs.execute import execute
-from gfe_companion.runs.profiles import Setting, home
+from gfe_companion.datasets.base import Source
+from gfe_companion.datasets.registry import load
+from gfe_companion.runs import code
+from gfe_companion.runs.code import Code, require_loaded
+from gfe_companion.runs.config import RunConfig
+from gfe_companion.runs.folders import Run, checksum, find, finished, folder_of, forced_since, read, runs_folder
+from gfe_companion.runs.profiles import Setting
 
+__all__ = ["Run", "finished", "hardware", "run", "run_grid", "runs_folder"]
 SAVE_EVERY_S = 30
 
 
-@dataclass(frozen=True)
-class Run:
-    """A finished run: ``history`` (a DataFrame), ``weights`` (read when asked for) and ``provenance`` of ``config``."""
-
-    config: RunConfig
-    folder: Path
-    history: pd.DataFrame
-    provenance: dict
-
-    @property
-    def weights(self) -> dict:
-        """The tensors that the run kept."""
-        return torch.load(self.folder / "weights.pt", weights_only=True, map_location="cpu")
-
-
-def runs_folder() -> Path:
-    """Where runs are kept."""
-    return home() / "runs"
-
-
-def _folder(config: RunConfig) -> Path:
-    return runs_folder() / f"{config.name}-{config.key}"
-
-
-def finished(configs: Iterable[RunConfig]) -> list[Run]:
-    """Those of the runs of ``configs`` that are there, undamaged."""
-    return [found for config in configs if (found := _read(config, _folder(config)))]
-
-
 def run(config: RunConfig, origin: Source) -> Run:
-    """The run of ``config`` on data from ``origin``: read where it is finished, executed where it is not."""
-    folder = _folder(config)
-    if found := _read(config, folder):
-        return found
-    for needed in config.dependencies():
-        run(needed, origin)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = folder.parent / f".{folder.name}"  # survives a kill: what was reached is there for the next attempt
-    with FileLock(f"{aside}.lock"):
-        if found := _read(config, folder):  # another process made it while this one waited
-            return found
-        if folder.exists():
-            warnings.warn(f"{folder.name} is damaged and is made again.", stacklevel=2)
-            shutil.rmtree(folder)
-        aside.mkdir(exist_ok=True)
-        _make(config, origin, aside)
-        aside.rename(folder)
-    return _read(config, folder)
+    """The run of ``config`` on data from ``origin``: read where it is finished, executed where it is not.
+
+    Raises :class:`~gfe_companion.runs.code.StaleCode` where it must be executed and its code changed on disk after it
+    was read into memory.
+    """
+    return _run(config, origin, code.now())
 
 
 def run_grid(configs: Iterable[RunConfig], setting: Setting) -> list[Run]:
@@ -89,29 +48,68 @@ def run_grid(configs: Iterable[RunConfig], setting: Setting) -> list[Run]:
 
     Fewer than the profile's ``pool_from`` go one after another, for which no process has to start.
     A run uses one thread and its own generator, so its result does not depend on how many go side by side.
+    Raises :class:`~gfe_companion.runs.code.StaleCode` as :func:`run`, before any is executed.
     """
-    configs = list(configs)
+    configs, present = list(configs), code.now()
     origins = {name: setting.source(name) for name in dict.fromkeys(config.trained.dataset for config in configs)}
-    stages = [dict.fromkeys(configs)]
+    found = {config: find(config, present) for config in dict.fromkeys(configs)}
+    stages = [[config for config, there in found.items() if there is None]]
     while needed := dict.fromkeys(dependency for config in stages[0] for dependency in config.dependencies()):
-        stages.insert(0, needed)
+        stages.insert(0, [config for config in needed if find(config, present, exact=True) is None])
+    for config in dict.fromkeys(config for stage in stages for config in stage):
+        require_loaded(config, present.rests_on(config))
     for stage in stages:
-        missing = [config for config in stage if _read(config, _folder(config)) is None]
+        missing = [config for config in stage if find(config, present, exact=True) is None]
         if missing:
             jobs = min(setting.jobs, len(missing)) if len(missing) >= setting.profile.pool_from else 1
             made = Parallel(jobs, return_as="generator_unordered")(
-                delayed(_work)(config, origins[config.trained.dataset], os.getpid()) for config in missing
+                delayed(_work)(config, origins[config.trained.dataset], os.getpid(), present.rests_on(config))
+                for config in missing
             )
             for _ in tqdm(made, total=len(missing), desc="runs", unit="run"):
                 pass
-    return [run(config, origins[config.trained.dataset]) for config in configs]
+    return [found[config] or _run(config, origins[config.trained.dataset], present) for config in configs]
 
 
-def _work(config: RunConfig, origin: Source, caller: int) -> None:
-    """Make a run in a worker process, which ends itself when its caller is gone: nobody would want its result."""
+def _run(config: RunConfig, origin: Source, present: Code, exact: bool = False) -> Run:
+    if found := find(config, present, exact):
+        return found
+    require_loaded(config, present.rests_on(config))
+    for needed in config.dependencies():
+        _run(needed, origin, present, exact=True)  # what is made anew never rests on older code
+    folder = folder_of(config, present)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = folder.parent / f".{folder.name}"  # survives a kill: what was reached is there for the next attempt
+    with FileLock(f"{aside}.lock"):
+        if found := find(config, present, exact):  # another process made it while this one waited
+            return found
+        if folder.exists() and read(config, folder) is None:
+            warnings.warn(f"{folder.name} is damaged and is made again.", stacklevel=2)
+        whole = read(config, aside)  # by an attempt that was killed just before it gave it its name
+        if whole is None or whole.provenance["ended"] < forced_since():
+            aside.mkdir(exist_ok=True)
+            _make(config, origin, aside, present)
+        before = folder.parent / f"{aside.name}.before"
+        if folder.exists():
+            shutil.rmtree(before, ignore_errors=True)
+            folder.rename(before)
+        aside.rename(folder)
+        shutil.rmtree(before, ignore_errors=True)
+    made = find(config, present, exact)
+    if made is None:
+        raise RuntimeError(f"{folder} was damaged as soon as it was written; check the disk and run again.")
+    return made
+
+
+def _work(config: RunConfig, origin: Source, caller: int, digests: dict[str, str]) -> None:
+    """Make a run in a worker process, which ends itself when its caller is gone: nobody would want its result.
+
+    ``digests`` are those of the caller: a worker that has read other code makes nothing.
+    """
     if os.getpid() != caller:
         _end_with(caller)
-    run(config, origin)
+    require_loaded(config, digests)
+    _run(config, origin, code.LOADED, exact=True)
 
 
 @lru_cache(maxsize=1)
@@ -124,30 +122,35 @@ def _end_with(caller: int) -> None:
     Thread(target=watch, daemon=True).start()
 
 
-def _make(config: RunConfig, origin: Source, aside: Path) -> None:
+def _make(config: RunConfig, origin: Source, aside: Path, present: Code) -> None:
     """Execute ``config`` into the folder ``aside``; ``run.json`` is written last."""
     threads, started = torch.get_num_threads(), time.perf_counter()
     torch.set_num_threads(1)
+    (aside / "run.json").unlink(missing_ok=True)
     try:
         dataset = load(config.trained.dataset, origin)
         if origin.embedded != config.trained.embedded:
             raise ValueError("the configuration and the data disagree on whether this is an embedded data set.")
-        dependencies = [run(needed, origin) for needed in config.dependencies()]
+        dependencies = [_run(needed, origin, present, exact=True) for needed in config.dependencies()]
         state = aside / "state.pt"
-        history, weights = execute(config, dataset, [made.weights for made in dependencies], _Saved(state))
+        history, weights = config.execute(dataset, [made.weights for made in dependencies], _Saved(state))
     finally:
         torch.set_num_threads(threads)
     history.to_csv(aside / "history.csv", index=False)
     torch.save(weights, aside / "weights.pt")
     state.unlink(missing_ok=True)
+    kind, images = config.work
     provenance = {
         "config": config.describe(),
+        "code": present.rests_on(config),
         "data": {"title": dataset.title, "md5": dataset.md5},
         "versions": {"python": platform.python_version()} | {p: version(p) for p in ("torch", "numpy", "pandas")},
-        "hardware": hardware(getattr(config, "device", "cpu")),
+        "hardware": hardware(config.device),
         "finished": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+        "ended": time.time(),
         "duration_s": round(time.perf_counter() - started, 3),
-        "files": {name: _checksum(aside / name) for name in ("history.csv", "weights.pt")},
+        "work": {"kind": kind, "images": images},
+        "files": {name: checksum(aside / name) for name in ("history.csv", "weights.pt")},
     }
     part = aside / "run.json.part"
     part.write_text(json.dumps(provenance, indent=1))
@@ -162,7 +165,7 @@ class _Saved:
 
     def load(self) -> dict | None:
         try:
-            return torch.load(self.path, weights_only=True)
+            return torch.load(self.path, weights_only=True) if self.path.stat().st_mtime >= forced_since() else None
         except FileNotFoundError:
             return None
         except Exception as error:  # whatever is wrong with the file, the run can start from its beginning
@@ -177,22 +180,6 @@ class _Saved:
         torch.save(state, part)
         part.replace(self.path)
         self.last = time.monotonic()
-
-
-def _read(config: RunConfig, folder: Path) -> Run | None:
-    """The finished run in ``folder``, or None if it is missing or damaged."""
-    try:
-        provenance = json.loads((folder / "run.json").read_text())
-        if any(_checksum(folder / name) != sum_ for name, sum_ in provenance["files"].items()):
-            return None
-        return Run(config, folder, pd.read_csv(folder / "history.csv"), provenance)
-    except (OSError, ValueError, KeyError):
-        return None
-
-
-def _checksum(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def hardware(device: str = "cpu") -> str:

@@ -13,15 +13,15 @@ import pytest
 import torch
 
 from gfe_companion.datasets import Source
-from gfe_companion.runs import execute
+from gfe_companion.runs import folders
 from gfe_companion.runs import store as runs
+from gfe_companion.runs import train as trainings
 from gfe_companion.runs.configs import Evaluate, Stiffness, Train, TrainByAdjoint
 from gfe_companion.runs.profiles import PROFILES, ROOT, Setting
-from gfe_companion.studies import experiments
 from gfe_core.accelerated import QuasiNewtonAMD
 from gfe_core.amd import AMD
 from gfe_core.fixed_grid import FixedGrid
-from gfe_core.training import Recipe
+from gfe_core.training import Recipe, Training
 from gfe_core.warm import WarmStart
 
 EMBEDDED = Source(None)
@@ -40,13 +40,11 @@ def home(monkeypatch, tmp_path):
 
 @pytest.fixture
 def executed(monkeypatch):
+    """The configurations that have been executed."""
     seen = []
-
-    def counting(config, *rest):
-        seen.append(config)
-        return execute.execute(config, *rest)
-
-    monkeypatch.setattr(runs, "execute", counting)
+    for kind in (Train, Evaluate):
+        execute = kind.execute
+        monkeypatch.setattr(kind, "execute", lambda c, *rest, execute=execute: seen.append(c) or execute(c, *rest))
     return seen
 
 
@@ -55,7 +53,7 @@ def test_a_run_is_executed_once_and_read_afterwards(executed):
     assert len(executed) == 1
     pd.testing.assert_frame_equal(first.history, second.history)
     assert list(first.history.images) == [32, 64]
-    assert first.provenance["data"]["title"].startswith("scikit-learn digits")
+    assert first.provenance["data"]["title"].startswith("MNIST")
     assert first.provenance["versions"]["torch"] == torch.__version__
     assert set(first.weights["64"]) >= {"decoder.0.weight", "encoder.0.weight"}
 
@@ -100,7 +98,7 @@ def test_every_field_and_the_data_are_part_of_the_identity():
     base = train(solver=QUICK_AMD)
     others = [
         train(seed=1, solver=QUICK_AMD), train(solver=dataclasses.replace(QUICK_AMD, tolerance=0.0)), train(),
-        dataclasses.replace(base, stand_in=False), dataclasses.replace(base, validation_images=21),
+        dataclasses.replace(base, embedded=False), dataclasses.replace(base, validation_images=21),
         dataclasses.replace(base, recipe=dataclasses.replace(base.recipe, learning_rate=1e-3)),
     ]  # fmt: skip
     assert len({base.key, *(other.key for other in others)}) == 7
@@ -138,7 +136,7 @@ def test_results_do_not_depend_on_the_number_of_jobs(tmp_path, monkeypatch):
     for jobs in (1, 2):
         monkeypatch.setenv("GFE_HOME", str(tmp_path / str(jobs)))
         setting = Setting(PROFILES["quick"], "embedded", (0, 1), jobs, "cpu")
-        made = runs.run_grid(configs, setting, EMBEDDED)
+        made = runs.run_grid(configs, setting)
         histories.append(pd.concat([run.history for run in made]).drop(columns="seconds"))
     pd.testing.assert_frame_equal(*histories)
 
@@ -153,7 +151,7 @@ def test_a_few_short_runs_start_no_processes(monkeypatch, home, profile, count, 
 
     monkeypatch.setattr(runs, "Parallel", parallel)
     configs = [train(seed=seed) for seed in range(count)]
-    runs.run_grid(configs, Setting(PROFILES[profile], "embedded", (0,), 2, "cpu"), EMBEDDED)
+    runs.run_grid(configs, Setting(PROFILES[profile], "embedded", (0,), 2, "cpu"))
     assert asked == [jobs]
 
 
@@ -162,8 +160,8 @@ def test_an_interrupted_training_goes_on_where_it_was_saved(monkeypatch, home):
     whole = runs.run(config, EMBEDDED)
     monkeypatch.setenv("GFE_HOME", str(home / "other"))
     monkeypatch.setattr(runs, "SAVE_EVERY_S", -1)
-    monkeypatch.setattr(execute, "CHUNK", 2)
-    real, calls = execute.Training.advance, []
+    monkeypatch.setattr(trainings, "CHUNK", 2)
+    real, calls = Training.advance, []
 
     def dies(self, *arguments):
         if len(calls) == 3:
@@ -171,13 +169,11 @@ def test_an_interrupted_training_goes_on_where_it_was_saved(monkeypatch, home):
         calls.append(self.images)
         return real(self, *arguments)
 
-    monkeypatch.setattr(execute.Training, "advance", dies)
+    monkeypatch.setattr(Training, "advance", dies)
     with pytest.raises(KeyboardInterrupt):
         runs.run(config, EMBEDDED)
     started = []
-    monkeypatch.setattr(
-        execute.Training, "advance", lambda self, *rest: started.append(self.images) or real(self, *rest)
-    )
+    monkeypatch.setattr(Training, "advance", lambda self, *rest: started.append(self.images) or real(self, *rest))
     resumed = runs.run(config, EMBEDDED)
     assert started[0] == 96
     pd.testing.assert_frame_equal(whole.history.drop(columns="seconds"), resumed.history.drop(columns="seconds"))
@@ -188,7 +184,7 @@ def test_an_interrupted_training_goes_on_where_it_was_saved(monkeypatch, home):
 
 def test_killed_outright_it_leaves_nothing_that_is_taken_for_finished(home):
     program = (
-        "from gfe_companion import runs; from gfe_companion.runs.configs import Train; "
+        "from gfe_companion.runs import store as runs; from gfe_companion.runs.configs import Train; "
         "from gfe_companion.datasets import Source; runs.SAVE_EVERY_S = 0.05; "
         "runs.run(Train('mnist', True, 0, None, (160_000,), (160_000,), 20), Source(None))"
     )
@@ -196,7 +192,7 @@ def test_killed_outright_it_leaves_nothing_that_is_taken_for_finished(home):
         [sys.executable, "-c", program], env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL
     )
     deadline = time.monotonic() + 300
-    while not list((home / "runs").glob(".train*/state.pt")) and time.monotonic() < deadline:
+    while not list((home / "runs").glob(".train*/state.pt")) and child.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
     child.send_signal(signal.SIGKILL)
     child.wait()
@@ -208,48 +204,13 @@ def test_killed_outright_it_leaves_nothing_that_is_taken_for_finished(home):
 
 def test_a_half_written_state_is_set_aside_with_a_warning(home):
     config = train()
-    aside = home / "runs" / f".{config.name}-{config.key}"
+    aside = home / "runs" / f".{folders.folder_of(config).name}"
     aside.mkdir(parents=True)
     (aside / "state.pt").write_bytes(b"PK half")
     with pytest.warns(UserWarning, match="starts again"):
         made = runs.run(config, EMBEDDED)
     assert list(made.history.images) == [32, 64]
     assert json.loads((made.folder / "run.json").read_text())["files"]
-
-
-def test_table_1_holds_every_cell_and_the_literal_column_only_where_it_is_affordable():
-    for name, methods in (("quick", 3), ("paper", 4)):
-        setting = Setting.of(name, "embedded", device="cpu")
-        table = experiments.table1(setting, True)
-        assert len(table) == 5 * methods * len(setting.seeds)
-        assert not table.duplicated(["images", "method", "seed"]).any()
-        assert len(setting.seeds) >= (5 if name == "paper" else 3)
-        assert experiments.LITERAL.s_max == 10
-        literal = table[table.method == "gfe_amd"].config
-        assert all(c.solver == c.training.solver == experiments.LITERAL for c in literal)
-
-
-def test_figure_4_reaches_800_000_images_in_the_paper_profile():
-    plan = experiments.figure4(Setting.of("paper", "embedded", device="cpu"), True)
-    reach = plan.groupby("method").config.agg(lambda configs: max(max(c.measured) for c in configs))
-    assert reach["ae"] == reach["gfe_amd_uncapped"] == 800_000
-    assert reach["gfe_amd"] == 5760
-
-
-def test_settings_refuse_what_they_do_not_know():
-    with pytest.raises(ValueError, match="smoke, quick, paper"):
-        Setting.of("large")
-    with pytest.raises(ValueError, match="auto, cpu and cuda"):
-        Setting.of("smoke", device="tpu")
-    assert Setting.of("smoke", seeds="3,4").seeds == (3, 4)
-
-
-def test_runs_on_a_gpu_go_one_after_another_unless_told_otherwise(monkeypatch):
-    """Their clock is the wall's."""
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    assert Setting.of("smoke", device="cuda").jobs == 1
-    assert Setting.of("smoke", device="cuda", jobs=3).jobs == 3
-    assert Setting.of("smoke", device="cpu").jobs == os.cpu_count()
 
 
 def test_a_warm_training_survives_a_kill_and_its_tests_use_its_own_encoder(monkeypatch):

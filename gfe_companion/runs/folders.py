@@ -1,0 +1,116 @@
+"""Runs on disk: where each lies, whether it is whole, and whether it is of the present code.
+
+``runs/<name>-<ten digits of the settings>-<eight of the code>/`` is written aside and renamed when whole, so a folder
+that is there is finished; ``run.json`` holds a checksum of every file, so a damaged one is noticed, and the digests of
+the code, so one of older code can say what has changed. Folders of any other name are left alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from gfe_companion.runs.code import Code, changed, code_key, now
+from gfe_companion.runs.config import RunConfig
+from gfe_companion.runs.profiles import home
+
+# Runs that this process has been given, by the name of their folder, each with the modules that changed since.
+handed_out: dict[str, tuple[str, ...]] = {}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: ``history`` (a DataFrame), ``weights`` (read when asked for) and ``provenance`` of ``config``.
+
+    ``older`` names the modules that changed since it was made; none, unless runs of older code were asked for.
+    """
+
+    config: RunConfig
+    folder: Path
+    history: pd.DataFrame
+    provenance: dict
+    older: tuple[str, ...] = ()
+
+    @property
+    def weights(self) -> dict:
+        """The tensors that the run kept."""
+        return torch.load(self.folder / "weights.pt", weights_only=True, map_location="cpu")
+
+
+def runs_folder() -> Path:
+    """Where runs are kept."""
+    return home() / "runs"
+
+
+def folder_of(config: RunConfig, code: Code | None = None) -> Path:
+    """Where the run of ``config`` lies under ``code``, by default that on disk now."""
+    digests = (code or now()).rests_on(config)
+    return runs_folder() / f"{config.name}-{config.key}-{code_key(digests)}"
+
+
+def forced_since() -> float:
+    """Runs that ended before this time, in seconds of the epoch, count as missing: what GFE_FORCE says, or never."""
+    return float(os.environ.get("GFE_FORCE") or 0)
+
+
+def keeps_runs() -> bool:
+    """Whether runs of older code will do, where there are none of the present: GFE_KEEP_RUNS is 1."""
+    return os.environ.get("GFE_KEEP_RUNS") == "1"
+
+
+def find(config: RunConfig, code: Code, exact: bool = False) -> Run | None:
+    """The run of ``config`` under ``code`` if it is there, whole and not too old; else perhaps one of older code.
+
+    The latter where :func:`keeps_runs`, unless ``exact``. A run that is found counts as handed out.
+    """
+    found = read(config, folder_of(config, code))
+    if found and found.provenance["ended"] < forced_since():
+        found = None
+    if found is None and keeps_runs() and not exact:
+        found = next(iter(outdated(config, code)), None)
+    if found:
+        handed_out[found.folder.name] = found.older
+    return found
+
+
+def outdated(config: RunConfig, code: Code) -> list[Run]:
+    """The whole runs of the same settings under other code than ``code``, the newest first."""
+    digests, folder = code.rests_on(config), folder_of(config, code)
+    stem = folder.name.rpartition("-")[0]
+    found = []
+    for other in sorted(runs_folder().glob(f"{stem}-{'[0-9a-f]' * 8}")):
+        if other != folder and (run := read(config, other)):
+            differ = tuple(changed(run.provenance["code"], digests))
+            found.append(Run(config, other, run.history, run.provenance, differ))
+    return sorted(found, key=lambda run: -run.provenance["ended"])
+
+
+def finished(configs: list[RunConfig]) -> list[Run]:
+    """Those of the runs of ``configs`` that are there, undamaged."""
+    code = now()
+    return [found for config in configs if (found := find(config, code))]
+
+
+def read(config: RunConfig, folder: Path) -> Run | None:
+    """The finished run in ``folder``, or None if it is missing or damaged."""
+    try:
+        provenance = json.loads((folder / "run.json").read_text())
+        if any(checksum(folder / name) != sum_ for name, sum_ in provenance["files"].items()):
+            return None
+        if not isinstance(provenance["ended"], float) or not isinstance(provenance["code"], dict):
+            return None
+        return Run(config, folder, pd.read_csv(folder / "history.csv"), provenance)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def checksum(path: Path) -> str:
+    """The SHA-256 sum of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
