@@ -10,6 +10,7 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 
+from gfe_companion.evidence.scorecard import THE_PAPER
 from gfe_companion.runs.profiles import ROOT, Setting
 from gfe_companion.studies.results import markdown
 
@@ -62,7 +63,8 @@ def with_results(readme: str, folder: Path) -> str:
         if block[2] != "scorecard":
             return block[1] + table.read_text(encoding="utf-8") + block[3]
         judged = pd.read_csv(table.with_suffix(".csv"), keep_default_na=False)
-        shown = judged[["text", "section", "verdict", "measured"]].rename(columns={"text": "the paper claims"})
+        papers = judged.loc[judged.whose == THE_PAPER, ["text", "section", "verdict", "measured"]]
+        shown = papers.rename(columns={"text": "the paper claims"})
         return block[1] + markdown(shown) + "\n" + block[3]
 
     return BLOCK.sub(fill, readme)

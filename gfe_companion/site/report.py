@@ -14,12 +14,14 @@ from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
+from gfe_companion.evidence.claims import NO, NOT_MEASURED, PARTLY, UNDECIDED, YES
+from gfe_companion.evidence.scorecard import THE_PAPER
 from gfe_companion.runs.profiles import Setting, home
 from gfe_companion.runs.store import finished
 from gfe_companion.studies.beyond_plans import everything
 from gfe_companion.studies.results import markdown
 
-MARKS = {"reproduced": "✓", "partly": "◐", "not reproduced": "✗", "not measured": "–"}
+MARKS = {YES: "✓", PARTLY: "◐", UNDECIDED: "?", NO: "✗", NOT_MEASURED: "–"}
 
 
 def build(setting: Setting) -> Path | None:
@@ -130,13 +132,17 @@ def _scorecard(setting: Setting) -> str:
         return to_html("## Scorecard\n\nNotebook 09 has not run in this profile.")
     judged = pd.read_csv(path, keep_default_na=False)
     shown = pd.DataFrame({
-        "the paper claims": "\u201c" + judged.text + "\u201d (Sec. " + judged.section + ")",
+        "claim": "\u201c" + judged.text + "\u201d (Sec. " + judged.section + ")",
         "verdict": judged.verdict.map(MARKS) + " " + judged.verdict,
         "measured": judged.measured,
     })  # fmt: skip
-    counts = judged.verdict.value_counts()
+    papers = judged.whose == THE_PAPER
+    shown.loc[~papers, "claim"] = judged.text + " (" + judged.section + ")"
+    counts = judged.verdict[papers].value_counts()
     tally = ", ".join(f"{count} {word}" for word, count in counts.items())
-    return to_html(f"## Scorecard\n\nOf {len(judged)} claims: {tally}. The rules are on page 09.\n\n") + _wide(shown)
+    said = f"## Scorecard\n\nOf the paper's {papers.sum()} claims: {tally}. The rules are on page 09.\n\n"
+    ours = to_html("Findings of our own:\n\n") + _wide(shown[~papers]) if not papers.all() else ""
+    return to_html(said) + _wide(shown[papers]) + ours
 
 
 def _wide(frame: pd.DataFrame) -> str:

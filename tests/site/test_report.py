@@ -90,7 +90,9 @@ def test_publishing_refuses_what_is_not_of_the_present_notebook(setting, tmp_pat
     build = tmp_path / "build" / "smoke"
     source = publish.published(executed("01_one", build))
     nbformat.write(source, tmp_path / "root" / "notebooks" / "01_one.ipynb")
-    (setting.figures / "scorecard.csv").write_text("claim,section,text,verdict,measured\na,5,b,partly,1 ± 2\n")
+    (setting.figures / "scorecard.csv").write_text(
+        "claim,section,text,verdict,measured,whose\na,5,b,partly,1,the paper\nc,5,d,partly,3,ours\n"
+    )
     (setting.figures / "scorecard.md").write_text("the long form")
     (setting.figures / "table1.md").write_text("| table |\n")
     blocks = [f"<!-- {name} -->\nold {name}\n<!-- /{name} -->\n" for name in ("scorecard", "table1", "table2")]
@@ -98,7 +100,7 @@ def test_publishing_refuses_what_is_not_of_the_present_notebook(setting, tmp_pat
     publish.publish([build / "01_one.ipynb"], setting)
     assert (tmp_path / "root" / "figures" / "smoke" / "fig9.png").exists()
     text = (tmp_path / "root" / "README.md").read_text()
-    assert "| b | 5 | partly | 1 ± 2 |" in text
+    assert "| b | 5 | partly | 1 |" in text and "| d |" not in text, "the findings of our own stay on their page"
     assert "<!-- table1 -->\n| table |\n<!-- /table1 -->" in text
     assert re.findall(r"old \w+", text) == ["old table2"], "what is not there yet stays"
     assert text.startswith("# Title\n") and text.endswith("end\n")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from gfe_companion.datasets import REGISTRY
 from gfe_companion.evidence.claims import UNDECIDED, Finding, Read, Unmeasured, all_of, holds, paired
 from gfe_companion.evidence.intervals import Interval, interval
 from gfe_companion.evidence.paper import paper, paper_table
@@ -109,8 +110,8 @@ def _as_similar_as_printed(read: Read) -> tuple[str, str]:
     far = float((printed.gfe_amd / printed.ae - 1).abs().max())
     wide = paired(read("table2"), ["dataset", "seed"], "test_loss", ["ae", AMD])
     rows = {name: interval(part[AMD] / part.ae) for name, part in wide.groupby("dataset")}
-    said = "; ".join(f"{name} {row:.3f}" for name, row in rows.items())
-    return all_of(holds(row, 1 - far, 1 + far) for row in rows.values()), f"GFE / AE within {far:.1%} of 1? {said}"
+    said = "; ".join(f"{REGISTRY[name].title} {row:.3f}" for name, row in rows.items())
+    return all_of(holds(row, 1 - far, 1 + far) for row in rows.values()), f"GFE / AE (1 ± {far:.3f}): {said}"
 
 
 def parity_when_converged(read: Read) -> Finding:
@@ -139,7 +140,7 @@ def superior_reconstructions_from_few(read: Read) -> Finding:
     rows = {name: interval(part.ae - part[AMD]) for name, part in wide.groupby("dataset")}
     return Finding(
         all_of(holds(row) for row in rows.values()),
-        "; ".join(f"{name}: AE − GFE = {row}" for name, row in rows.items()),
+        "; ".join(f"{REGISTRY[name].title}: AE − GFE = {row}" for name, row in rows.items()),
         "Intervals over the images that are drawn, by uncapped AMD.",
     )
 

@@ -1,0 +1,182 @@
+"""Notebook 09: the scorecard, the printed numbers beside ours, and the errata of the paper."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import torch
+
+from gfe_companion.datasets import REGISTRY
+from gfe_companion.evidence import claims
+from gfe_companion.evidence.claims import WORDS, YES
+from gfe_companion.evidence.intervals import Interval
+from gfe_companion.evidence.paper import paper
+from gfe_companion.evidence.scorecard import NEAR, THE_PAPER, agreement, caution
+from gfe_companion.methods import METHODS
+from gfe_companion.runs.configs import RunConfig
+from gfe_companion.runs.profiles import Setting
+from gfe_companion.studies.drawing import WIDTH
+from gfe_companion.studies.results import Picture, Table, Text, markdown
+from gfe_core.amd import AMD
+from gfe_core.models import Decoder
+from gfe_core.objective import Objective
+
+STEPS = 30  # of AMD, for the erratum on step sizes
+STEEP = 3.0  # times the weights of an untrained decoder, so that steps are refused
+DATASETS: tuple[str, ...] = tuple(dict.fromkeys(name for claim in paper()["claim"] for name in claim["data"]))
+
+
+def needs(setting: Setting) -> list[RunConfig]:
+    """No run: notebook 09 reads what the other notebooks wrote."""
+    return []
+
+
+def say_definition() -> Text:
+    """What the words of a verdict mean: the text of :mod:`gfe_companion.evidence.claims`."""
+    return Text(claims.definition())
+
+
+def counted(verdicts: pd.Series) -> str:
+    """How many there are of each verdict, in words."""
+    counts = verdicts.value_counts()
+    return ", ".join(f"{counts[word]} {word}" for word in WORDS if word in counts) or "none"
+
+
+def table_scorecard(setting: Setting, judged: pd.DataFrame) -> Table:
+    """The paper's claims and their verdicts; its data has the findings of our own too."""
+    part = judged[judged.whose == THE_PAPER]
+    shown = pd.DataFrame({
+        "the paper claims": "\u201c" + part.text + "\u201d",
+        "section": part.section,
+        "verdict": "**" + part.verdict + "**",
+        "measured": part.measured,
+        "in other words": part.meaning,
+    })  # fmt: skip
+    title = f"The paper's {len(part)} claims: {counted(part.verdict)}"
+    notes = f"{setting.profile.name} profile; 95 % intervals, over seeds unless the rule says otherwise."
+    return Table("scorecard", judged, shown, title, notes)
+
+
+def say_ours(judged: pd.DataFrame) -> Text:
+    """The findings of our own and their verdicts."""
+    part = judged[judged.whose != THE_PAPER]
+    if part.empty:
+        return Text("No finding of our own is judged yet.")
+    shown = pd.DataFrame({
+        "we find": part.text,
+        "about": part.section,
+        "verdict": "**" + part.verdict + "**",
+        "measured": part.measured,
+        "in other words": part.meaning,
+    })  # fmt: skip
+    return Text(f"**Findings of our own, not the paper's: {counted(part.verdict)}**\n\n{markdown(shown)}")
+
+
+def say_rules(judged: pd.DataFrame) -> Text:
+    """The rule of each claim and finding."""
+    shown = pd.DataFrame({"claim": judged.claim.str.replace("_", " "), "rule": judged.rule})
+    return Text(f"**The rule of each.**\n\n{markdown(shown)}")
+
+
+def fig_numbers(setting: Setting, found: pd.DataFrame) -> Picture:
+    """How far our mean lies from each printed number, with its interval; the band is what counts as near."""
+    found = found.sort_values(["table", "method"], kind="stable").reset_index(drop=True)
+    figure, axes = plt.subplots(figsize=(WIDTH, 1.2 + 0.23 * max(len(found), 4)))
+    for place, row in enumerate(found.itertuples()):
+        look, half = METHODS[row.method].look, (row.high - row.low) / 2 / row.printed
+        axes.errorbar(row.deviation, place, xerr=half, color=look.color, marker=look.marker, capsize=2)
+    axes.axvspan(-NEAR, NEAR, color="gray", alpha=0.2, linewidth=0)
+    axes.axvline(0, color="gray", linewidth=0.8)
+    labels = [f"{label(row.table, row.row)}: {METHODS[row.method].look.short}" for row in found.itertuples()]
+    axes.set_yticks(range(len(found)), labels, fontsize=7)
+    axes.invert_yaxis()
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:+.0%}")
+    axes.set_xlabel("our mean, against the printed number")
+    axes.set_title(f"The paper's printed losses and ours ({setting.profile.name} profile)")
+    alt = (
+        f"Deviation of our losses from {len(found)} printed numbers of the paper, with 95 % intervals: "
+        f"{counted(found.verdict)}."
+    )
+    return Picture("fig_09_numbers", figure, alt, found)
+
+
+def label(table: str, row: str | int) -> str:
+    """A row of "table1" or "table2" in words."""
+    what = REGISTRY[str(row)].title if row in REGISTRY else f"{int(row):,} images"
+    return f"Table {table[-1]}, {what}"
+
+
+def say_numbers(setting: Setting, found: pd.DataFrame) -> Text:
+    """The verdicts on the printed numbers, counted, and what limits them."""
+    names = {name for name in found.row if name in REGISTRY} | ({"mnist"} if "table1" in set(found.table) else set())
+    said = [f"Of {len(found)} comparisons: {counted(found.verdict)}."]
+    return Text(" ".join(dict.fromkeys([*said, *filter(None, (caution(setting, name) for name in sorted(names)))])))
+
+
+def table_errata(setting: Setting) -> Table:
+    """What the paper prints wrongly or leaves open, how it is read here, and the heading that shows it."""
+    errata = pd.DataFrame(paper()["erratum"])
+    errata["shown"] = [f"{shown[:2]}: {heading}" for shown, heading in map(place, errata.shown)]
+    signs = setting.figures / "table_02_signs.csv"
+    if signs.exists():
+        wrong = pd.read_csv(signs).drop(columns="decoder").median()
+        errata.loc[0, "shown"] += (
+            f" Error {wrong['as printed']:.2f} as printed, "
+            f"{wrong['integral dropped, Eq. (6)']:.2f} with the integral dropped, {wrong['corrected']:.0e} corrected"
+        )
+    shown = errata.rename(columns={"right": "right, or how it is read here"})
+    return Table("table_09_errata", errata, shown, "Errata of the paper", "Shown in the notebook of that number.")
+
+
+def place(shown: str) -> tuple[str, str]:
+    """The notebook and the heading of an erratum's ``shown``."""
+    notebook, _, heading = shown.partition("#")
+    return notebook, heading
+
+
+def say_places() -> Text:
+    """A link to where each erratum is shown."""
+    links = []
+    for erratum in paper()["erratum"]:
+        notebook, heading = place(erratum["shown"])
+        anchor = quote(heading.replace(" ", "-"), safe="?,:")
+        links.append(f"[{erratum['section']}, in {notebook[:2]}]({notebook}#{anchor})")
+    return Text(f"Where each is shown: {'; '.join(links)}.")
+
+
+def say_own_steps() -> Text:
+    """The erratum on step sizes: sixteen random images encoded by AMD at once, and each of them alone."""
+    generator = torch.Generator().manual_seed(0)
+    decoder, solver = Decoder(generator=generator).double(), AMD(max_steps=STEPS, tolerance=0.0)
+    for weight in decoder.parameters():
+        weight.data *= STEEP
+    images = torch.rand(16, 784, generator=generator, dtype=torch.float64)
+    together = solver.encode(Objective(decoder, images))
+    alone = torch.cat([solver.encode(Objective(decoder, image[None])).z for image in images])
+    apart = (together.z - alone).abs().max().item()
+    return Text(
+        f"A step size for each image: {STEPS} steps lead {len(images)} random images, under a random decoder, "
+        f"to times $t$ from {together.t.min():.0f} to {together.t.max():.0f}. "
+        f"Encoded at once and one by one, they end at latents that differ by {apart:.0e} at most."
+    )
+
+
+def say_seen(judged: pd.DataFrame) -> Text:
+    """The names of the claims by verdict."""
+    names = judged[judged.whose == THE_PAPER].groupby("verdict").claim.agg(list)
+    return Text("\n".join(
+        f"- **{word}** ({len(names[word])}): {'; '.join(name.replace('_', ' ') for name in names[word])}."
+        for word in WORDS if word in names
+    ))  # fmt: skip
+
+
+def say_answer(found: pd.DataFrame, near: float) -> Text:
+    """The answer to the exercise: how many printed numbers are met if ``near`` is what counts as near."""
+    ours = [Interval(row.mean, row.high - row.mean, row.seeds) for row in found.itertuples()]
+    strict = [agreement(loss, number, near) for loss, number in zip(ours, found.printed, strict=True)]
+    before, after = (list(words).count(YES) for words in (found.verdict, strict))
+    return Text(
+        f"Within {near:.0%}, **{after}** of {len(found)} are {YES}, instead of {before}: {counted(pd.Series(strict))}."
+    )
