@@ -28,6 +28,12 @@ def test_one_seed_has_a_mean_and_no_interval():
         interval([])
 
 
+def test_what_is_missing_does_not_count():
+    assert interval([0.2, math.nan, 0.4]) == interval([0.2, 0.4])
+    with pytest.raises(ValueError, match="at least one"):
+        interval([math.nan])
+
+
 def test_an_interval_covers_the_mean_as_often_as_it_says():
     draws = np.random.default_rng(0).normal(1.0, 0.1, (2000, 3))
     covered = np.mean([(i := interval(row)).low < 1.0 < i.high for row in draws])
