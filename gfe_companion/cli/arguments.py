@@ -26,7 +26,8 @@ exit codes: 0 done, 1 a notebook failed, 2 wrong arguments, 3 no environment, 4 
 examples:
   ./run_all.sh                                  every notebook in the small, on the data that can be had
   ./run_all.sh --profile paper --data ~/mnist   at the paper's sizes, on the files in that folder
-  ./run_all.sh --only 05 --force --seeds 0,1,2  one notebook again, over three seeds
+  ./run_all.sh --plan                           what would be computed, why, and for how long
+  ./run_all.sh --only 05 --force --seeds 0,1,2  one notebook and its runs again, over three seeds
   ./run_all.sh --only 01 -p test_image=7        one notebook with another value in its parameters cell
   ./run_all.sh --lab                            JupyterLab on the notebooks"""
 
@@ -144,7 +145,11 @@ def parser() -> Parser:
     add("--data", type=place, default="auto", metavar="auto|embedded|DIR", help=sources)
     add("--only", type=numbers, action="extend", default=[], metavar="05", help="only this notebook, or 05,06; repeats")
     add("--from", type=number, dest="start", metavar="05", help="this notebook and those after it")
-    add("--force", action="store_true", help="run again what an earlier call finished")
+    planned = "say what would be computed and executed, why, and for how long; do nothing"
+    add("--plan", action="store_true", help=planned)
+    add("--force", action="store_true", help="compute and execute again what an earlier call finished, runs included")
+    kept = "take runs of older code where there are none of the present; all that rests on them says so"
+    add("--keep-runs", action="store_true", help=kept)
     add("--seeds", type=seeds, metavar="0,1,2", help="the seeds of the experiments (default: the profile's)")
     add(
         "--jobs",
@@ -176,6 +181,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
             raise Stop("--lab takes no other flag than --data DIR; set the rest in the notebooks", Exit.USAGE)
     if options.publish and (options.profile != "paper" or options.data == "embedded" or options.parameters):
         raise Stop("--publish is for --profile paper on the real data, without -p", Exit.USAGE)
+    if options.keep_runs and (options.publish or options.force):
+        other = "--publish" if options.publish else "--force"
+        raise Stop(f"--keep-runs takes what older code computed, which {other} must not; drop one", Exit.USAGE)
     options.parameters = dict(options.parameters)
     check_notebooks(options)
     settle_data(options)

@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from gfe_companion.datasets import Dataset, Source, load, locate
+from gfe_companion.datasets.registry import entry
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLE1_IMAGES = (480, 960, 1920, 3840, 5760)
@@ -87,117 +88,49 @@ PROFILES = {
     profile.name: profile
     for profile in (
         Profile(
-            name="smoke",
-            seeds=(0,),
-            table1_images=(480, 960),
-            literal_amd=False,
-            test_images=150,
-            curve_ae=960,
-            curve_gfe=0,
-            curve_ae_seeds=1,
-            curve_gfe_seeds=0,
-            validation_images=50,
-            pool_from=5,
-            slices=10,
-            drawn_slices=40,
-            flow_images=480,
-            adjoint_slices=20,
-            adjoint_images=160,
-            flow_validation_images=20,
-            flow_seeds=1,
-            stiff_images=1,
-            converged_seeds=1,
-            few_images=48,
-            epoch_share=0.0016,
-            map_images=150,
-            unhurried_images=10,
-            beyond_seeds=1,
-            beyond_images=320,
-            beyond_tested=40,
-            stability_images=480,
-            optimum_images=2,
-            race_images=4,
-            race_passes=20,
+            name="smoke", seeds=(0,), table1_images=(480, 960), literal_amd=False, test_images=150,
+            curve_ae=960, curve_gfe=0, curve_ae_seeds=1, curve_gfe_seeds=0, validation_images=50,
+            pool_from=5, slices=10, drawn_slices=40, flow_images=480, adjoint_slices=20, adjoint_images=160,
+            flow_validation_images=20, flow_seeds=1, stiff_images=1,
+            converged_seeds=1, few_images=48, epoch_share=0.0016, map_images=150, unhurried_images=10,
+            beyond_seeds=1, beyond_images=320, beyond_tested=40, stability_images=480, optimum_images=2,
+            race_images=4, race_passes=20,
         ),
         Profile(
-            name="quick",
-            seeds=(0, 1, 2),
-            table1_images=TABLE1_IMAGES,
-            literal_amd=False,
-            test_images=2000,
-            curve_ae=64_000,
-            curve_gfe=0,
-            curve_ae_seeds=3,
-            curve_gfe_seeds=0,
-            validation_images=250,
-            pool_from=2,
-            slices=25,
-            drawn_slices=200,
-            flow_images=1920,
-            adjoint_slices=100,
-            adjoint_images=320,
-            flow_validation_images=50,
-            flow_seeds=3,
-            stiff_images=2,
-            converged_seeds=2,
-            few_images=1920,
-            epoch_share=0.0768,
-            map_images=1000,
-            unhurried_images=200,
-            beyond_seeds=1,
-            beyond_images=40_000,
-            beyond_tested=250,
-            stability_images=3840,
-            optimum_images=25,
-            race_images=32,
-            race_passes=300,
+            name="quick", seeds=(0, 1, 2), table1_images=TABLE1_IMAGES, literal_amd=False, test_images=2000,
+            curve_ae=64_000, curve_gfe=0, curve_ae_seeds=3, curve_gfe_seeds=0, validation_images=250,
+            pool_from=2, slices=25, drawn_slices=200, flow_images=1920, adjoint_slices=100, adjoint_images=320,
+            flow_validation_images=50, flow_seeds=3, stiff_images=2,
+            converged_seeds=2, few_images=1920, epoch_share=0.0768, map_images=1000, unhurried_images=200,
+            beyond_seeds=1, beyond_images=40_000, beyond_tested=250, stability_images=3840, optimum_images=25,
+            race_images=32, race_passes=300,
         ),
         Profile(
-            name="paper",
-            seeds=(0, 1, 2, 3, 4),
-            table1_images=TABLE1_IMAGES,
-            literal_amd=True,
-            test_images=10_000,
-            curve_ae=800_000,
-            curve_gfe=800_000,
-            curve_ae_seeds=3,
-            curve_gfe_seeds=1,
-            validation_images=1000,
-            pool_from=2,
-            slices=100,
-            drawn_slices=200,
-            flow_images=6400,
-            adjoint_slices=200,
-            adjoint_images=960,
-            flow_validation_images=100,
-            flow_seeds=3,
-            stiff_images=8,
-            converged_seeds=3,
-            few_images=1920,
-            epoch_share=1.0,
-            map_images=5000,
-            unhurried_images=1000,
-            beyond_seeds=3,
-            beyond_images=800_000,
-            beyond_tested=1000,
-            stability_images=76_800,
-            optimum_images=100,
-            race_images=128,
-            race_passes=2000,
+            name="paper", seeds=(0, 1, 2, 3, 4), table1_images=TABLE1_IMAGES, literal_amd=True, test_images=10_000,
+            curve_ae=800_000, curve_gfe=800_000, curve_ae_seeds=3, curve_gfe_seeds=1, validation_images=1000,
+            pool_from=2, slices=100, drawn_slices=200, flow_images=6400, adjoint_slices=200, adjoint_images=960,
+            flow_validation_images=100, flow_seeds=3, stiff_images=8,
+            converged_seeds=3, few_images=1920, epoch_share=1.0, map_images=5000, unhurried_images=1000,
+            beyond_seeds=3, beyond_images=800_000, beyond_tested=1000, stability_images=76_800, optimum_images=100,
+            race_images=128, race_passes=2000,
         ),
     )
-}
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What a notebook's parameters say: which profile, on which data, with which seeds, on how many cores, where."""
+    """What a notebook's parameters say: which profile, on which data, with which seeds, on how many cores, where.
+
+    ``offline``: nothing is downloaded, and what would be counts as if it had been.
+    """
 
     profile: Profile
     data: str
     seeds: tuple[int, ...]
     jobs: int
     device: str
+    offline: bool = False
 
     @classmethod
     def of(
@@ -215,7 +148,16 @@ class Setting:
 
     def source(self, dataset: str = "mnist") -> Source:
         """Where the data set comes from; may download it. Raises ``DataError``."""
+        if self.offline and self.would_download(dataset):
+            return Source(home() / "data")
         return _located(self.data, dataset, home() / "data", os.environ.get("GFE_DATA"))
+
+    def would_download(self, dataset: str = "mnist") -> bool:
+        """Whether :meth:`source` has to download it first: no folder is named, and none of its files is there."""
+        files = entry(dataset).files
+        if self.data != "auto" or os.environ.get("GFE_DATA") or files is None:
+            return False
+        return not any(map(os.path.lexists, files.paths(home() / "data")))
 
     def load(self, dataset: str = "mnist") -> Dataset:
         """The data set itself, read once a process."""

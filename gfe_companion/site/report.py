@@ -18,8 +18,9 @@ from gfe_companion.evidence.claims import NO, NOT_MEASURED, PARTLY, UNDECIDED, Y
 from gfe_companion.evidence.scorecard import THE_PAPER
 from gfe_companion.runs.profiles import Setting, home
 from gfe_companion.runs.store import finished
-from gfe_companion.studies.beyond_plans import everything
-from gfe_companion.studies.results import markdown
+from gfe_companion.site.show import older_files
+from gfe_companion.studies.needs import everything
+from gfe_companion.studies.results import listed, markdown
 
 MARKS = {YES: "✓", PARTLY: "◐", UNDECIDED: "?", NO: "✗", NOT_MEASURED: "–"}
 
@@ -118,11 +119,13 @@ def _style() -> str:
 
 
 def _introduction(setting: Setting) -> str:
+    older = older_files(setting.figures)
+    banner = f"\n\n> **Of older code.** These rest on runs that were computed by older code: {listed(older)}."
     return to_html(
         "# Gradient flow encoding: the report\n\n"
         "Flouris, Volokitin, Bredell, Konukoglu: *Gradient flow encoding with distance optimization adaptive step "
         "size*, [arXiv 2105.05031](https://arxiv.org/abs/2105.05031), rebuilt by its companion. "
-        f"Profile **{setting.profile.name}**."
+        f"Profile **{setting.profile.name}**." + banner * bool(older)
     )
 
 
@@ -174,7 +177,7 @@ def _provenance(setting: Setting, notebooks: dict) -> str:
          for stem, took in ((stem, notebook.metadata.get("papermill", {})) for stem, notebook in notebooks.items())],
         columns=["notebook", "took", "finished (UTC)"],
     )  # fmt: skip
-    runs = finished(config for stand_in in (False, True) for config in everything(setting, stand_in))
+    runs = finished(everything(setting))
     said = [run.provenance for run in runs]
     versions = {f"{name} {number}" for run in said for name, number in run["versions"].items()}
     sums = {f"`{file}` {md5}" for run in said for file, md5 in run["data"]["md5"].items()}

@@ -11,10 +11,12 @@ import torch
 from IPython.display import Image, Markdown, display
 
 from gfe_companion.evidence.scorecard import verdicts
+from gfe_companion.runs.folders import handed_out
 from gfe_companion.runs.profiles import Setting
 from gfe_companion.studies.drawing import style
-from gfe_companion.studies.results import Picture, Table, Text, markdown
+from gfe_companion.studies.results import Picture, Table, Text, listed, markdown
 
+OLDER = ".older"  # ends the hidden file beside a figure or table that rests on runs of older code
 Result = Picture | Table | Text
 
 
@@ -45,7 +47,8 @@ class Page:
 
     def verdicts(self, *claims: str) -> None:
         """Show each of ``claims`` in the paper's words, its one verdict, and what was measured."""
-        display(Markdown(verdicts(self.setting, *claims)))
+        rests = older_files(self.setting.figures)
+        display(Markdown(verdicts(self.setting, *claims) + ("\n\n" + _of_older_files(rests) if rests else "")))
 
 
 def heading(setting: Setting, datasets: tuple[str, ...]) -> str:
@@ -70,21 +73,56 @@ def save_picture(picture: Picture, folder: Path) -> None:
     Files are written aside and renamed, so that none is ever half there.
     """
     figure, name, data = picture.figure, picture.name, picture.data
-    _whole(folder / f"{name}.png", lambda path: figure.savefig(path, format="png"))
+    box = None
+    if mark := _mark(folder, name):
+        figure.text(0.01, -0.01, mark, fontsize=6, va="top")  # below all that is drawn
+        box = "tight"
+    _whole(folder / f"{name}.png", lambda path: figure.savefig(path, format="png", bbox_inches=box))
     figure.set_layout_engine("none")  # the layout is found: a second time would cost as much as drawing
-    _whole(folder / f"{name}.pdf", lambda path: figure.savefig(path, format="pdf", metadata={"CreationDate": None}))
+    metadata = {"CreationDate": None}
+    _whole(folder / f"{name}.pdf", lambda path: figure.savefig(path, format="pdf", bbox_inches=box, metadata=metadata))
     if data is not None:
         _whole(folder / f"{name}.csv", lambda path: data.to_csv(path, index=False))
     plt.close(figure)
-    display(Image((folder / f"{name}.png").read_bytes(), alt=picture.alt), metadata=_made(folder, name))
+    alt = f"{picture.alt} {mark}".strip()
+    display(Image((folder / f"{name}.png").read_bytes(), alt=alt), metadata=_made(folder, name))
 
 
 def save_table(table: Table, folder: Path) -> None:
     """Write the numbers of ``table`` as CSV and what people read as Markdown into ``folder``, and show the latter."""
-    text = f"**{table.title}**\n\n{markdown(table.shown)}\n\n{table.notes}\n"
+    notes = f"{table.notes} {_mark(folder, table.name)}".strip()
+    text = f"**{table.title}**\n\n{markdown(table.shown)}\n\n{notes}\n"
     _whole(folder / f"{table.name}.csv", lambda path: table.data.to_csv(path, index=False))
     _whole(folder / f"{table.name}.md", lambda path: path.write_text(text, encoding="utf-8"))
     display(Markdown(text), metadata=_made(folder, table.name))
+
+
+def older_files(folder: Path) -> list[str]:
+    """The names of the figures and tables in ``folder`` that rest on runs of older code."""
+    return sorted(path.name[1 : -len(OLDER)] for path in folder.glob(f".*{OLDER}"))
+
+
+def _of_older_files(names: list[str]) -> str:
+    return f"Rests on runs of older code, as {listed(names)} {'do' if len(names) > 1 else 'does'}."
+
+
+def _mark(folder: Path, name: str) -> str:
+    """A sentence where what is about to be saved as ``name`` rests on runs of older code, which a hidden file notes.
+
+    A page that has read no runs reads what other pages saved.
+    """
+    changed = sorted({module for modules in handed_out.values() for module in modules})
+    mark, others = "", [other for other in older_files(folder) if other != name]
+    if changed:
+        mark = f"Rests on runs of older code: {listed(changed)} changed since."
+    elif not handed_out and others:
+        mark = _of_older_files(others)
+    note = folder / f".{name}{OLDER}"
+    if mark:
+        _whole(note, lambda path: path.write_text(mark, encoding="utf-8"))
+    else:
+        note.unlink(missing_ok=True)
+    return mark
 
 
 def _made(folder: Path, name: str) -> dict:

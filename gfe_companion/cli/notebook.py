@@ -1,0 +1,190 @@
+"""A notebook under given parameters: what its results depend on, whether they are there, and how they are made."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import nbformat
+import papermill
+from papermill.exceptions import PapermillExecutionError
+from traitlets.config import Config
+
+from gfe_companion.datasets import Source
+from gfe_companion.runs import code
+from gfe_companion.runs.config import RunConfig
+from gfe_companion.runs.folders import find, folder_of, keeps_runs
+from gfe_companion.runs.profiles import Setting, home
+from gfe_companion.runs.syntax import parse
+from gfe_companion.studies.needs import datasets_of, needs_of
+
+
+class Notebook:
+    """A notebook under given parameters: whether its results are there, and how they are made."""
+
+    def __init__(self, path: Path, setting: Setting, parameters: dict[str, object]) -> None:
+        self.path, self.setting, self.parameters = path, setting, parameters
+        self.about = nbformat.read(path, as_version=4).metadata.get("gfe", {})
+        self.datasets = datasets_of(path.stem)
+        self.embedded: list[str] = []
+        self.build = home() / "build" / setting.profile.name
+        self.stamp = self.build / "stamps" / f"{path.stem}.json"
+
+    def take(self, origins: dict[str, Source]) -> None:
+        """Tell it where its data sets come from: one place, or, where only some are embedded, "auto"."""
+        places = {str(origins[name].folder or "embedded") for name in self.datasets}
+        self.parameters = self.parameters | {"data": places.pop() if len(places) == 1 else "auto"}
+        self.embedded = [name for name in self.datasets if origins[name].embedded]
+
+    def needs(self) -> list[RunConfig]:
+        """Every run that it needs, as its study says."""
+        return needs_of(self.path.stem, self.setting)
+
+    def why(self) -> str:
+        """Why it would be executed, in a few words; "" where all that it made is there and would come out the same."""
+        try:
+            stamp = json.loads(self.stamp.read_text())
+            before, made = stamp["rests_on"], {home() / name: sum_ for name, sum_ in stamp["made"].items()}
+            return _differs(before, self.rests_on()) or _damaged(made)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return "it has not been executed yet"
+
+    def rests_on(self) -> dict:
+        """All that its results depend on: cells, parameters that change results, code, runs, figures that it reads."""
+        cells = [cell.source for cell in nbformat.read(self.path, as_version=4).cells]
+        told = {name: value for name, value in self.parameters.items() if name not in ("jobs", "data")}
+        rests = {
+            "cells": _sum(json.dumps(cells).encode()),
+            "parameters": told | {"embedded": self.embedded},
+            "code": self._code(),
+            "runs": self._runs(),
+            "figures": {},
+        }
+        if self.about.get("reads_figures"):  # all numbers there are but its own, which its first cell announces
+            read = sorted(p for p in self.setting.figures.glob("[!.]*.csv") if f"`{p.stem}`" not in cells[0])
+            rests["figures"] = {path.name: _checksum(path) for path in read}
+        return json.loads(json.dumps(rests))
+
+    def _code(self) -> dict[str, str]:
+        """What its cells import and its data sets, with all that these rest on; what it shows counts by its text.
+
+        Cells with IPython's magic in them are read without these lines.
+        """
+        present = code.now()
+        names = [name for name in (f"{code.DATASETS}.{each}" for each in self.datasets) if name in present.modules]
+        shown: list[str] = []
+        for cell in nbformat.read(self.path, as_version=4).cells:
+            if cell.cell_type == "code":
+                lines = ["" if _is_magic(line.strip()) else line for line in cell.source.splitlines()]
+                parsed = parse("\n".join(lines).encode(), "__main__", False)
+                names += present.resolve(parsed.imports)
+                shown += names if parsed.shows else []
+        return present.closure(names) | {name: present.digest_of(name, text=True) for name in shown}
+
+    def _runs(self) -> list[str]:
+        """The names of the folders of its runs, of older code where these would be taken."""
+        present = code.now()
+        runs = {config: find(config, present) if keeps_runs() else None for config in self.needs()}
+        return sorted((run.folder if run else folder_of(config, present)).name for config, run in runs.items())
+
+    def execute(self) -> str | None:
+        """Execute it into the build folder. Returns None, or one sentence that says what failed and where to look."""
+        rests, before = self.rests_on(), self._figures()
+        whole, failed = self.build / self.path.name, self.build / f"{self.path.stem}.failed.ipynb"
+        part = self.build / f".{self.path.name}"
+        self.stamp.parent.mkdir(parents=True, exist_ok=True)
+        self.stamp.unlink(missing_ok=True)
+        os.environ |= {"JUPYTER_PREFER_ENV_PATH": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+        try:
+            with TemporaryDirectory(prefix="gfe-") as sockets:  # local sockets, that only this user can open
+                kernel = {"transport": "ipc", "ip": f"{sockets}/kernel"}
+                papermill.execute_notebook(
+                    self.path,
+                    part,
+                    self.parameters,
+                    kernel_name="python3",
+                    cwd=str(self.path.parent),
+                    progress_bar=False,
+                    stderr_file=sys.stderr,
+                    config=Config({"KernelManager": kernel}),
+                )
+        except PapermillExecutionError as error:
+            part.replace(failed)
+            return (
+                f"{self.path.name} failed in cell {error.cell_index}: {error.ename}: {error.evalue} "
+                f"-- as far as it got: {failed.relative_to(home())}"
+            )
+        except KeyboardInterrupt:
+            logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # nothing more of the cell that was cut off
+            raise
+        _drop_progress(part)
+        part.replace(whole)
+        failed.unlink(missing_ok=True)
+        made = [whole, *(path for path, changed in self._figures().items() if before.get(path) != changed)]
+        stamp = {"rests_on": rests, "made": {str(path.relative_to(home())): _checksum(path) for path in made}}
+        self.stamp.write_text(json.dumps(stamp, indent=1))
+        return None
+
+    def _figures(self) -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in self.setting.figures.glob("[!.]*")}
+
+
+def _is_magic(line: str) -> bool:
+    return line.startswith(("%", "!", "?")) or line.endswith("?")
+
+
+def _differs(before: dict, now: dict) -> str:
+    """What of the two differs, in words."""
+    if before["cells"] != now["cells"]:
+        return "its cells changed"
+    if before["parameters"] != now["parameters"]:
+        return f"its parameters changed: {_listed(code.changed(before['parameters'], now['parameters']))}"
+    if before["code"] != now["code"]:
+        return f"{_listed(code.changed(before['code'], now['code']))} changed"
+    if before["runs"] != now["runs"]:
+        others = len(set(now["runs"]) - set(before["runs"]))
+        return f"{others} of its runs are others now" if others else "it needs fewer runs now"
+    if before["figures"] != now["figures"]:
+        return f"figures that it reads changed: {_listed(code.changed(before['figures'], now['figures']))}"
+    return ""
+
+
+def _damaged(made: dict[Path, str]) -> str:
+    for path, sum_ in made.items():
+        if not path.exists():
+            return f"{path.relative_to(home())} is missing"
+        if _checksum(path) != sum_:
+            return f"{path.relative_to(home())} is not as it was made"
+    return ""
+
+
+def _listed(names: Iterable[str], most: int = 3) -> str:
+    names = list(names)
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _drop_progress(path: Path) -> None:
+    """Take progress bars, which are for the terminal, out of an executed notebook."""
+    notebook = nbformat.read(path, as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            for output in cell.outputs:
+                if output.get("name") == "stderr":
+                    lines = [line for line in output.text.split("\n") if line.strip() and "\r" not in line]
+                    output.text = "\n".join(lines)
+            cell.outputs = [output for output in cell.outputs if output.get("text") != ""]
+    nbformat.write(notebook, path)
+
+
+def _sum(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _checksum(path: Path) -> str:
+    return _sum(path.read_bytes())

@@ -1,0 +1,132 @@
+"""`./run_all.sh --plan`: what would be computed and why, how long it may take, and what would be executed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+from gfe_companion.cli.notebook import Notebook
+from gfe_companion.runs import code
+from gfe_companion.runs.config import RunConfig
+from gfe_companion.runs.folders import find, folder_of, outdated, runs_folder
+from gfe_companion.runs.profiles import Setting
+
+NAMED = 3  # runs of a group that are named; the others are counted
+FOLDER = re.compile(r"(.+-[0-9a-f]{10})-[0-9a-f]{8}")
+
+
+class Durations:
+    """How long earlier runs took, whatever their code."""
+
+    def __init__(self) -> None:
+        self.same: dict[str, tuple[float, float]] = {}  # of the same settings: when, seconds
+        self.alike: dict[str, list[float]] = {}  # seconds an image, by kind of work
+        for path in sorted(runs_folder().glob("[!.]*/run.json")):
+            self._take(path)
+
+    def _take(self, path: Path) -> None:
+        try:
+            told = json.loads(path.read_text())
+            ended, seconds, work = float(told["ended"]), float(told["duration_s"]), told["work"]
+            kind, images = str(work["kind"]), int(work["images"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return
+        if named := FOLDER.fullmatch(path.parent.name):
+            self.same[named[1]] = max(self.same.get(named[1], (0.0, 0.0)), (ended, seconds))
+            self.alike.setdefault(kind, []).append(seconds / max(images, 1))
+
+    def of(self, config: RunConfig) -> float | None:
+        """Seconds that ``config`` may take: as long as it took before, or as others of its kind for so many images."""
+        if before := self.same.get(f"{config.name}-{config.key}"):
+            return before[1]
+        kind, images = config.work
+        return median(self.alike[kind]) * images if kind in self.alike else None
+
+
+@dataclass
+class Plan:
+    """What is to be done for some notebooks; runs that several of them need are planned once.
+
+    ``forced``: all is to be computed again. Runs of older code count as current where these are kept.
+    """
+
+    setting: Setting
+    forced: bool = False
+    durations: Durations = field(default_factory=Durations)
+    planned: dict[RunConfig, float | None] = field(default_factory=dict)
+
+    def lines(self, notebook: Notebook) -> list[str]:
+        """What is to be done for ``notebook``; nothing, and no run is made, where all that it made is there."""
+        why = "--force" if self.forced else notebook.why()
+        if not why:
+            return [f"{notebook.path.stem}: nothing to do"]
+        groups: dict[str, list[RunConfig]] = {}
+        counts = {"current": 0, "of older code and kept": 0, "to be computed": 0, "planned above": 0}
+        present, waiting = code.now(), notebook.needs()
+        seen = set(waiting)
+        while waiting:
+            config = waiting.pop(0)
+            found = None if self.forced else find(config, present)
+            if found:
+                counts["of older code and kept" if found.older else "current"] += 1
+                continue
+            more = [needed for needed in config.dependencies() if needed not in seen]
+            seen.update(more)
+            waiting += more
+            if config in self.planned:
+                counts["planned above"] += 1
+                continue
+            counts["to be computed"] += 1
+            groups.setdefault(self._reason(config, present), []).append(config)
+            self.planned[config] = self.durations.of(config)
+        said = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+        lines = [f"{notebook.path.stem}: would be executed ({why})", f"  runs: {said or 'none'}"]
+        for reason, configs in groups.items():
+            lines.append(f"  {reason}: {_names(configs)} -- {told(self.planned[config] for config in configs)}")
+        return lines
+
+    def _reason(self, config: RunConfig, present: code.Code) -> str:
+        before = outdated(config, present)
+        if folder_of(config, present).exists():
+            return "computed again, --force" if self.forced else "damaged, to be computed again"
+        if before:
+            return f"out of date, {', '.join(before[0].older)} changed"
+        return "not there yet"
+
+    def total(self) -> str:
+        """All that is to be computed, and the time that it may take."""
+        if not self.planned:
+            return "in all: nothing to compute"
+        seconds = list(self.planned.values())
+        known = [each for each in seconds if each is not None]
+        jobs = min(self.setting.jobs, len(seconds))
+        text = f"in all: {len(seconds)} runs, {told(seconds)} on one core"
+        if known and jobs > 1:
+            text += f", {in_words(max(max(known), sum(known) / jobs))} with {jobs} side by side"
+        return text
+
+
+def told(seconds: Iterable[float | None]) -> str:
+    """A time in words, and of how many runs it is unknown."""
+    seconds = list(seconds)
+    known = [each for each in seconds if each is not None]
+    if not known:
+        return "time unknown"
+    rest = len(seconds) - len(known)
+    return f"about {in_words(sum(known))}" + (f", and unknown for {rest} of them" if rest else "")
+
+
+def in_words(seconds: float) -> str:
+    """Seconds, minutes or hours."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def _names(configs: list[RunConfig]) -> str:
+    more = f" and {len(configs) - NAMED} more" if len(configs) > NAMED else ""
+    return ", ".join(config.name for config in configs[:NAMED]) + more

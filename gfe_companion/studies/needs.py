@@ -1,0 +1,53 @@
+"""Which runs and data sets each notebook needs: what its study, the module of its name, says of them."""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Iterable
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+
+from gfe_companion.runs.config import RunConfig
+from gfe_companion.runs.profiles import Setting
+
+
+def study_of(notebook: str) -> ModuleType | None:
+    """The study of a notebook: of "05_data_efficiency" the module ``data_efficiency``; None if there is none."""
+    name = f"{__package__}.{notebook.partition('_')[2]}"
+    return import_module(name) if notebook.partition("_")[2].isidentifier() and find_spec(name) else None
+
+
+def needs_of(notebook: str, setting: Setting) -> list[RunConfig]:
+    """Every run that a notebook's study says that it needs, each once; none where it has no study."""
+    needs = getattr(study_of(notebook), "needs", None)
+    return list(dict.fromkeys(needs(setting))) if needs else []
+
+
+def datasets_of(notebook: str) -> tuple[str, ...]:
+    """The data sets that a notebook loads: those of its study, or MNIST."""
+    return tuple(getattr(study_of(notebook), "DATASETS", ("mnist",)))
+
+
+def everything(setting: Setting) -> list[RunConfig]:
+    """Every run that any study needs, and those that they rest on, each once."""
+    studies = [import_module(f"{__package__}.{found.name}") for found in pkgutil.iter_modules([str(_here())])]
+    found = [config for study in studies if hasattr(study, "needs") for config in study.needs(setting)]
+    return with_dependencies(found)
+
+
+def with_dependencies(configs: Iterable[RunConfig]) -> list[RunConfig]:
+    """These and all that they rest on, each once."""
+    found: dict[RunConfig, None] = {}
+    waiting = list(configs)[::-1]
+    while waiting:
+        config = waiting.pop()
+        if config not in found:
+            found[config] = None
+            waiting += config.dependencies()[::-1]
+    return list(found)
+
+
+def _here() -> Path:
+    return Path(__file__).parent
