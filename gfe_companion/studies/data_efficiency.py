@@ -1,0 +1,194 @@
+"""Notebook 05: Figure 4, the loss on the way by images and by time, and Table 1, the loss on test images."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
+
+from gfe_companion.evidence.intervals import Interval, interval, over_seeds
+from gfe_companion.evidence.scorecard import beside
+from gfe_companion.methods import METHODS, UNCAPPED
+from gfe_companion.runs.configs import RunConfig
+from gfe_companion.runs.profiles import Setting
+from gfe_companion.runs.store import run_grid
+from gfe_companion.studies import plans
+from gfe_companion.studies.drawing import draw_mean
+from gfe_companion.studies.results import Picture, Table, Text
+
+DATASETS: tuple[str, ...] = ("mnist",)
+AE, GFE = "ae", "gfe_amd_uncapped"  # the two that every profile runs, and that sentences compare
+BATCH = 16  # images of an iteration
+
+
+def needs(setting: Setting) -> list[RunConfig]:
+    """Every run that notebook 05 rests on."""
+    return [*plans.figure4(setting).config, *plans.table1(setting).config]
+
+
+def runs_of_table1(setting: Setting) -> pd.DataFrame:
+    """Table 1's tests: columns images, method, seed, config, run, test_loss (the mean over its images)."""
+    plan = plans.table1(setting)
+    runs = run_grid(plan.config, setting)
+    return plan.assign(run=runs, test_loss=[run.history.loss.mean() for run in runs])
+
+
+def curves_of_fig4(setting: Setting) -> pd.DataFrame:
+    """Figure 4: columns method, seed, images, seconds, training_loss, validation_loss."""
+    plan = plans.figure4(setting)
+    runs = run_grid(plan.config, setting)
+    frames = [
+        run.history.assign(method=row.method, seed=row.seed)
+        for row, run in zip(plan.itertuples(), runs, strict=True)
+    ]  # fmt: skip
+    columns = ["method", "seed", "images", "seconds", "training_loss", "validation_loss"]
+    return pd.concat(frames, ignore_index=True)[columns]
+
+
+def summary(curves: pd.DataFrame, x: str) -> pd.DataFrame:
+    """Mean and 95 % interval of the validation loss over seeds, at each number of images, against column ``x``."""
+    return over_seeds(curves, ["method", "images"], "validation_loss", x)
+
+
+def _drawn(setting: Setting, curves: pd.DataFrame, x: str, label: str) -> Figure:
+    figure, axes = plt.subplots()
+    by_method, count = dict(list(summary(curves, x).groupby("method"))), len(setting.seeds)
+    for method in (name for name in METHODS if name in by_method):
+        draw_mean(axes, by_method[method], METHODS[method].look)
+    axes.set(xscale="log", xlabel=label, ylabel="validation cross-entropy")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    axes.xaxis.set_major_formatter("{x:,.10g}")
+    axes.xaxis.set_minor_formatter("")
+    several = "one seed" if count == 1 else f"mean and 95 % interval, up to {count} seeds"
+    axes.set_title(f"{setting.load().title} ({several})")
+    axes.legend(fontsize=8)
+    return figure
+
+
+def _spoken(curves: pd.DataFrame) -> str:
+    reached = curves.groupby("method").agg(images=("images", "max"), lowest=("validation_loss", "min"))
+    return "; ".join(
+        f"{METHODS[row.Index].look.short}: lowest {row.lowest:.4f}, drawn to {row.images:,.0f} images"
+        for row in reached.itertuples()
+    )
+
+
+def fig4_left(setting: Setting, curves: pd.DataFrame) -> Picture:
+    """Validation loss against the training images seen."""
+    figure = _drawn(setting, curves, "images", "training images seen")
+    falls = f"Validation loss falls with the number of training images, on {setting.load().title}."
+    return Picture("fig4_left", figure, f"{falls} {_spoken(curves)}.", curves)
+
+
+def fig4_right(setting: Setting, curves: pd.DataFrame) -> Picture:
+    """Validation loss against compute time."""
+    figure = _drawn(setting, curves, "seconds", "compute time [s], one thread")
+    same = f"The same validation losses against compute time on a logarithmic axis, on {setting.load().title}."
+    return Picture("fig4_right", figure, f"{same} {_spoken(curves)}.", curves)
+
+
+def share_of_times_below(one: pd.DataFrame, other: pd.DataFrame) -> float | None:
+    """The share of the time axis, logarithmic, on which curve ``one`` lies below the ``other``.
+
+    Both are parts of a :func:`summary` against seconds. None where they reach no time in common.
+    """
+    first, last = max(one.x.min(), other.x.min()), min(one.x.max(), other.x.max())
+    if first >= last:
+        return None
+    times = np.log(np.geomspace(first, last, 200))
+    ours, theirs = (np.interp(times, np.log(curve.x), curve["mean"]) for curve in (one, other))
+    return float(np.mean(ours < theirs))
+
+
+def say_time(curves: pd.DataFrame) -> Text:
+    """What an iteration costs by each method, and which has the lower loss at equal compute time."""
+    cost = (1000 * curves.seconds / (curves.images / BATCH)).groupby(curves.method).median()
+    costs = ", ".join(f"{METHODS[method].look.short} **{value:.0f}**" for method, value in cost.items())
+    by_time = summary(curves, "seconds")
+    share = share_of_times_below(by_time[by_time.method == AE], by_time[by_time.method == GFE])
+    equal = (
+        "The two curves reach no compute time in common."
+        if share is None
+        else f"At equal compute time the autoencoder has the lower loss at **{share:.0%}** of the times "
+        "that both curves reach (on this axis)."
+    )
+    return Text(
+        f"Milliseconds for one iteration of {BATCH} images, median: {costs}.\n\n"
+        f"*Reading it:* now the horizontal distance is the factor in time. {equal} "
+        "This is the price that the paper concedes: "
+        "each GFE iteration solves an optimisation problem for each of its images."
+    )
+
+
+def table1(setting: Setting, runs: pd.DataFrame) -> Table:
+    """Table 1: the test loss of each method that was run, with the number that the paper prints beside it, if any."""
+    columns = []
+    for method in (name for name in METHODS if name in set(runs.method)):
+        groups = runs[runs.method == method].groupby("images").test_loss
+        ours = {images: interval(losses) for images, losses in groups}
+        columns.append((METHODS[method].look.short, [str(found) for found in ours.values()]))
+        printed = METHODS[method].printed
+        theirs = [beside(setting, "table1", images, method, found) for images, found in ours.items()]
+        if printed and any(theirs):
+            columns.append((f"paper: {METHODS[printed].look.short}", theirs))
+    names, cells = zip(("images", [f"{images:,}" for images in sorted(set(runs.images))]), *columns, strict=True)
+    dataset, profile = setting.load(), setting.profile
+    tested, seeds = min(profile.test_images, len(dataset.test.images)), ", ".join(map(str, setting.seeds))
+    return Table(
+        "table1", runs[["images", "method", "seed", "test_loss"]],
+        pd.DataFrame(list(zip(*cells, strict=True)), columns=names),
+        f"Table 1 on {dataset.title}: test cross-entropy, mean ± 95 % interval, seeds {seeds}",
+        f"The AE's own encoder is tested on all {len(dataset.test.images):,} test images, "
+        f"encoding by AMD on the first {tested:,}. "
+        f"Uncapped AMD departs from the paper: s_max = {UNCAPPED.s_max:g}, "
+        f"s grows from the last accepted step, {UNCAPPED.max_trials} trials at most, "
+        "also in \u201cAE, then AMD\u201d. "
+        "Printed numbers stand beside ours with the verdict on them, by the scorecard's rule.",
+    )  # fmt: skip
+
+
+def gains(runs: pd.DataFrame) -> pd.DataFrame:
+    """What AMD gains over the AE's own encoder on the same decoder and images: columns images, seed, gain."""
+    rows = []
+    for (images, seed), part in runs.groupby(["images", "seed"], sort=False):
+        run = part.set_index("method").run
+        encoded = run["ae_then_amd"].history.loss
+        rows.append((images, seed, run[AE].history.loss[: len(encoded)].mean() - encoded.mean()))
+    return pd.DataFrame(rows, columns=["images", "seed", "gain"])
+
+
+def table_gain(setting: Setting, gained: pd.DataFrame) -> Table:
+    """:func:`gains` over seeds."""
+    rows: dict[int, Interval] = {images: interval(part.gain) for images, part in gained.groupby("images")}
+    return Table(
+        "table_05_gain", gained,
+        pd.DataFrame({"images": [f"{images:,}" for images in rows], "gain": [str(gain) for gain in rows.values()]}),
+        f"Encoding by AMD in place of the AE's own encoder: gain in test cross-entropy, {setting.load().title}",
+        "Mean ± 95 % interval over seeds, the same decoder and images in each pair.",
+    )  # fmt: skip
+
+
+def images_to(curve: pd.DataFrame, target: float) -> float | None:
+    """Where a ``curve`` (columns images, mean) first comes down to ``target``; None if it never does.
+
+    It is interpolated on the logarithm of the images.
+    """
+    if curve["mean"].min() > target:
+        return None
+    return float(np.exp(np.interp(-target, -curve["mean"].cummin(), np.log(curve.images))))
+
+
+def say_answer(setting: Setting, curves: pd.DataFrame) -> Text:
+    """The answer to the exercise: the images that the AE needs for GFE's loss after the first row of Table 1."""
+    by_images, seen = summary(curves, "images"), setting.profile.table1_images[0]
+    ours, ae = (by_images[by_images.method == method] for method in (GFE, AE))
+    target = float(ours[ours.images == seen]["mean"].iloc[0])
+    needed = images_to(ae, target)
+    answer = (
+        f"more than the {ae.images.max():,} images drawn here"
+        if needed is None
+        else f"about {needed:,.0f} images, {needed / seen:.0f} times as many"
+    )
+    return Text(f"GFE-amd stands at {target:.4f} after {seen:,} images. The autoencoder needs **{answer}**.")
