@@ -23,7 +23,7 @@ from gfe_core.amd import AMD
 from gfe_core.models import Decoder
 from gfe_core.objective import Objective
 
-STEPS = 30  # of AMD, for the erratum on step sizes
+STEPS = 20  # of AMD, for the erratum on step sizes
 STEEP = 3.0  # times the weights of an untrained decoder, so that steps are refused
 DATASETS: tuple[str, ...] = tuple(dict.fromkeys(name for claim in paper()["claim"] for name in claim["data"]))
 
@@ -149,15 +149,15 @@ def say_places() -> Text:
 def say_own_steps() -> Text:
     """The erratum on step sizes: sixteen random images encoded by AMD at once, and each of them alone."""
     generator = torch.Generator().manual_seed(0)
-    decoder, solver = Decoder(generator=generator).double(), AMD(max_steps=STEPS, tolerance=0.0)
+    decoder, solver = Decoder(5, (16, 32), 64, generator).double(), AMD(max_steps=STEPS, tolerance=0.0)
     for weight in decoder.parameters():
         weight.data *= STEEP
-    images = torch.rand(16, 784, generator=generator, dtype=torch.float64)
+    images = torch.rand(4, 64, generator=generator, dtype=torch.float64)
     together = solver.encode(Objective(decoder, images))
     alone = torch.cat([solver.encode(Objective(decoder, image[None])).z for image in images])
     apart = (together.z - alone).abs().max().item()
     return Text(
-        f"A step size for each image: {STEPS} steps lead {len(images)} random images, under a random decoder, "
+        f"A step size for each image: {STEPS} steps lead {len(images)} random images, under a small random decoder, "
         f"to times $t$ from {together.t.min():.0f} to {together.t.max():.0f}. "
         f"Encoded at once and one by one, they end at latents that differ by {apart:.0e} at most."
     )

@@ -80,7 +80,7 @@ def test_the_errata_carry_what_was_measured_and_a_link_to_each_place(setting):
     assert ("02_adjoint_vs_approximate.ipynb", "What-does-the-approximation-leave-out?") in links
 
 
-def test_the_erratum_on_step_sizes_shows_that_they_differ_and_that_the_batch_does_not_matter():
+def test_the_erratum_on_step_sizes_shows_that_they_differ_and_that_the_batch_does_not_matter(one_thread):
     said = study.say_own_steps()
     first, last = re.search(r"from (\d+) to (\d+)\.", said).groups()
     assert int(first) < int(last)
