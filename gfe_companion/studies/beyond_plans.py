@@ -1,13 +1,13 @@
-"""Beyond the paper: the runs of notebook 08, as data, and what is computed from their weights."""
+"""Beyond the paper: the runs of notebook 08, as data, and the frames of those that are finished."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 
-from gfe_companion.methods import COLD_TEST, FAST, FAST_TEST, UNCAPPED, entrants
+from gfe_companion.methods import COLD_TEST, FAST, FAST_TEST, METHODS, UNCAPPED, entrants
 from gfe_companion.methods.baselines import CoordinatesOnly, StartOnly
 from gfe_companion.runs.configs import Evaluate, Optimum, Race, RunConfig, Train, TrainStored
 from gfe_companion.runs.profiles import CURVE_IMAGES, Setting
@@ -24,26 +24,45 @@ LATENT_RATES = (0.1, 0.5, 2.0)  # of the auto-decoder, swept on the first seed
 LATENT_RATE = 0.5  # on the others
 FREE = replace(FAST, penalty=0.0)
 SCHEDULES = {"constant": "constant learning rate", "cosine": "learning rate decays to zero"}
+CHOSEN, PATIENT = "warm quasi-Newton, 5 trials", "warm quasi-Newton, 20 trials"
 
 
-def tester(solver: Solver | None) -> Solver | None:
-    """By what a method's test images are encoded: its own encoder, with more trials where it was hurried."""
-    return replace(solver, solver=FAST_TEST.solver) if isinstance(solver, WarmStart) else solver
+class Learner(NamedTuple):
+    """How a decoder learns here: the encoder of its training, that of its test images, and the recipe."""
+
+    solver: Solver
+    tester: Solver
+    recipe: Recipe = Recipe()
 
 
-def _seeds(setting: Setting) -> tuple[int, ...]:
+def _cold(solver: Solver) -> Learner:
+    return Learner(solver, solver)
+
+
+def _warm(solver: WarmStart) -> Learner:
+    """Its test images have as many trials as those of :data:`FAST`."""
+    return Learner(solver, replace(solver, solver=FAST_TEST.solver))
+
+
+def with_trials(trials: int) -> WarmStart:
+    """:data:`FAST` with another number of trials."""
+    return replace(FAST, solver=replace(FAST.solver, max_trials=trials))  # type: ignore[type-var]
+
+
+def seeds_of(setting: Setting) -> tuple[int, ...]:
+    """The seeds that the trainings beyond the paper get."""
     return setting.seeds[: setting.profile.beyond_seeds]
 
 
-def _fast(setting: Setting, seed: int, points: tuple[int, ...], **changed: object) -> Train:
-    config = Train("mnist", setting.embedded(), seed, FAST, points, points, setting.profile.validation_images,
-                   device=setting.device)  # fmt: skip
-    return replace(config, **changed)
+def _fast(setting: Setting, seed: int, points: tuple[int, ...], recipe: Recipe) -> Train:
+    validated = setting.profile.validation_images
+    return Train("mnist", setting.embedded(), seed, FAST, points, points, validated, recipe, setting.device)
 
 
-def _glance(setting: Setting) -> int:
-    """Validation images for trainings of which only the end counts."""
-    return min(100, setting.profile.validation_images)
+def _end_of(setting: Setting, seed: int, images: int, solver: Solver, recipe: Recipe) -> Train:
+    """A training of which only the end counts: a glance at the validation images will do."""
+    training = _fast(setting, seed, (images,), recipe)
+    return replace(training, solver=solver, validation_images=min(100, training.validation_images))
 
 
 def _few(setting: Setting) -> dict[int, Train]:
@@ -61,7 +80,7 @@ def curves(setting: Setting) -> pd.DataFrame:
     profile, rows = setting.profile, []
     converged = table2(setting, "mnist").set_index(["method", "seed"])
     few = _few(setting)
-    for seed in _seeds(setting):
+    for seed in seeds_of(setting):
         ae, end = converged.loc[("ae", seed), ["config", "images"]]
         end = int(end)
         recipe = CosineRecipe(until=end)
@@ -70,16 +89,17 @@ def curves(setting: Setting) -> pd.DataFrame:
         near = tuple(sorted({i for i in CURVE_IMAGES if i < end} | {end}))
         trainings = [
             ("constant", "ae", ae.training),
-            ("constant", "gfe_fast", _fast(setting, seed, far)),
+            ("constant", "gfe_fast", _fast(setting, seed, far, Recipe())),
             ("constant", "gfe_amd_uncapped", few[seed]),
             ("cosine", "ae", replace(ae.training, recipe=recipe)),
-            ("cosine", "gfe_fast", _fast(setting, seed, near, recipe=recipe)),
+            ("cosine", "gfe_fast", _fast(setting, seed, near, recipe)),
         ]
         if seed == setting.seeds[0]:  # dear, and Table 2's whole epoch
             trainings.append(("constant", "gfe_amd_uncapped", converged.config["gfe_amd_uncapped", seed].training))
         for schedule, method, training in dict.fromkeys(trainings):
             for images in training.kept:
-                test = Evaluate(training, images, tester(training.solver), profile.beyond_tested)
+                tester = METHODS[method].tester or METHODS[method].solver
+                test = Evaluate(training, images, tester, profile.beyond_tested)
                 rows.append((schedule, method, seed, images, test))
     return pd.DataFrame(rows, columns=["schedule", "method", "seed", "images", "config"])
 
@@ -110,38 +130,38 @@ def race(setting: Setting) -> Race:
     return Race(Optimum(test, setting.profile.race_images), entrants(), setting.profile.race_passes)
 
 
-def remedies(setting: Setting) -> dict[str, dict[str, object]]:
-    """What might keep a long training stable, by name: fields of its :class:`Train`."""
+def remedies(setting: Setting) -> dict[str, Learner]:
+    """What might keep a long training stable, by name."""
     patient = QuasiNewtonAMD(s_0=1.0, tolerance=1e-2, patience=2, max_trials=20)
+    free = _warm(FREE)
     return {
-        "none": {"solver": FREE},
-        "penalty 1e-6": {"solver": replace(FAST, penalty=1e-6)},
-        "penalty 1e-5": {"solver": FAST},
-        "penalty 1e-4": {"solver": replace(FAST, penalty=1e-4)},
-        "weight decay": {"solver": FREE, "recipe": Recipe(weight_decay=1e-4)},
-        "decaying rate": {"solver": FREE, "recipe": CosineRecipe(until=setting.profile.stability_images)},
-        "stop by relative decrease": {"solver": replace(FREE, solver=patient)},
-        "20 cold Nesterov trials": {"solver": NesterovAMD(tolerance=0.0, max_trials=20)},
+        "none": free,
+        "penalty 1e-6": _warm(replace(FAST, penalty=1e-6)),
+        "penalty 1e-5": _warm(FAST),
+        "penalty 1e-4": _warm(replace(FAST, penalty=1e-4)),
+        "weight decay": free._replace(recipe=Recipe(weight_decay=1e-4)),
+        "decaying rate": free._replace(recipe=CosineRecipe(until=setting.profile.stability_images)),
+        "stop by relative decrease": _warm(replace(FREE, solver=patient)),
+        "20 cold Nesterov trials": _cold(NesterovAMD(tolerance=0.0, max_trials=20)),
     }
 
 
-def trainers(setting: Setting) -> dict[str, Solver]:
+def trainers() -> dict[str, Learner]:
     """Encoders to learn few images by, the accelerated one among them and what it was chosen from."""
-    newton = FAST.solver
     return {
-        "uncapped AMD, 100 trials": UNCAPPED,
-        "Barzilai-Borwein, 20 trials": BarzilaiBorweinAMD(tolerance=0.0, max_trials=20),
-        "Nesterov, 20 trials": NesterovAMD(tolerance=0.0, max_trials=20),
-        "quasi-Newton, 20 trials": QuasiNewtonAMD(tolerance=0.0, max_trials=20),
-        "quasi-Newton, 5 trials": QuasiNewtonAMD(tolerance=0.0, max_trials=5),
-        "warm Levenberg-Marquardt, 2 trials": replace(
-            FAST, solver=LevenbergMarquardt(tolerance=0.0, first=None, damping=0.01, max_trials=2)
+        "uncapped AMD, 100 trials": _cold(UNCAPPED),
+        "Barzilai-Borwein, 20 trials": _cold(BarzilaiBorweinAMD(tolerance=0.0, max_trials=20)),
+        "Nesterov, 20 trials": _cold(NesterovAMD(tolerance=0.0, max_trials=20)),
+        "quasi-Newton, 20 trials": _cold(QuasiNewtonAMD(tolerance=0.0, max_trials=20)),
+        "quasi-Newton, 5 trials": _cold(QuasiNewtonAMD(tolerance=0.0, max_trials=5)),
+        "warm Levenberg-Marquardt, 2 trials": _warm(
+            replace(FAST, solver=LevenbergMarquardt(tolerance=0.0, first=None, damping=0.01, max_trials=2))
         ),
-        "warm quasi-Newton, 2 trials": replace(FAST, solver=replace(newton, max_trials=2)),
-        "warm quasi-Newton, 5 trials": FAST,
-        "warm quasi-Newton, 20 trials": replace(FAST, solver=replace(newton, max_trials=20)),
-        "warm start, own coordinates, 5 trials": StartOnly(**vars(FAST)),
-        "zero start, warm coordinates, 5 trials": CoordinatesOnly(**vars(FAST)),
+        "warm quasi-Newton, 2 trials": _warm(with_trials(2)),
+        CHOSEN: _warm(FAST),
+        PATIENT: _warm(with_trials(20)),
+        "warm start, own coordinates, 5 trials": _warm(StartOnly(**vars(FAST))),
+        "zero start, warm coordinates, 5 trials": _warm(CoordinatesOnly(**vars(FAST))),
     }
 
 
@@ -152,23 +172,20 @@ def compared(setting: Setting) -> pd.DataFrame:
     """
     images, rows = max(i for i in setting.profile.table1_images if i <= setting.profile.stability_images), []
     few = _few(setting)
-    for seed in _seeds(setting):
-        for name, solver in trainers(setting).items():
-            training = _fast(setting, seed, (images,), solver=solver, validation_images=_glance(setting))
-            training = few[seed] if solver == UNCAPPED else training
-            test = Evaluate(training, images, tester(solver), setting.profile.beyond_tested)
-            rows.append((name, seed, images, test))
+    for seed in seeds_of(setting):
+        for name, (solver, tester, recipe) in trainers().items():
+            training = _end_of(setting, seed, images, solver, recipe) if solver != UNCAPPED else few[seed]
+            rows.append((name, seed, images, Evaluate(training, images, tester, setting.profile.beyond_tested)))
     return pd.DataFrame(rows, columns=["trainer", "seed", "images", "config"])
 
 
 def stability(setting: Setting) -> pd.DataFrame:
     """Long trainings under each of :func:`remedies`: columns remedy, seed, images, config (an :class:`Optimum`)."""
     images, count, rows = setting.profile.stability_images, setting.profile.optimum_images, []
-    for seed in _seeds(setting):
-        for remedy, fields in remedies(setting).items():
-            training = _fast(setting, seed, (images,), validation_images=_glance(setting), **fields)
-            test = Evaluate(training, images, tester(training.solver), count)
-            rows.append((remedy, seed, images, Optimum(test, count)))
+    for seed in seeds_of(setting):
+        for remedy, (solver, tester, recipe) in remedies(setting).items():
+            training = _end_of(setting, seed, images, solver, recipe)
+            rows.append((remedy, seed, images, Optimum(Evaluate(training, images, tester, count), count)))
     return pd.DataFrame(rows, columns=["remedy", "seed", "images", "config"])
 
 
@@ -191,50 +208,37 @@ def auto_decoders(setting: Setting) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["rate", "seed", "images", "config"])
 
 
+def planned(setting: Setting) -> list[RunConfig]:
+    """All runs of the frames above, without those that they rest on."""
+    plans = [make(setting) for make in (curves, ends, gaps, compared, stability, auto_decoders)]
+    return [*dict.fromkeys(config for plan in plans for config in plan.config), race(setting)]
+
+
 def everything(setting: Setting) -> list[RunConfig]:
     """Every run of a profile, of the paper and beyond it, those that others rest on included."""
-    plans = plans_of_the_paper(setting)
-    plans += [make(setting) for make in (curves, ends, gaps, compared, stability, auto_decoders)]
-    found = dict.fromkeys([config for plan in plans for config in plan.config] + [race(setting)])
-    for config in list(found):
-        while needed := config.dependencies():
-            config = needed[0]
-            found[config] = None
-    return list(found)
+    found = [config for plan in plans_of_the_paper(setting) for config in plan.config] + planned(setting)
+    for config in found:  # grows on the way
+        found += config.dependencies()
+    return list(dict.fromkeys(found))
 
 
 def reached(plan: pd.DataFrame, setting: Setting) -> pd.DataFrame:
     """``plan`` without the rows whose training ended before their ``images``, and a column of their finished runs."""
-    trainings = [config.trained for config in plan.config]
-    ended = run_grid(trainings, setting)
+    ended = run_grid([config.trained for config in plan.config], setting)
     found = [images in set(run.history.images) for images, run in zip(plan.images, ended, strict=True)]
     plan = plan[found].reset_index(drop=True)
     return plan.assign(run=run_grid(plan.config, setting))
 
 
-def time_to(curve: pd.DataFrame, loss: float) -> float:
-    """Seconds at which ``curve`` (columns seconds, loss) first comes down to ``loss``; infinite if it never does.
+def tested(plan: pd.DataFrame, setting: Setting) -> pd.DataFrame:
+    """:func:`reached` of a plan of tests, with the mean test loss and the seconds of training up to ``images``.
 
-    Between two points both the loss and the logarithm of the seconds run straight.
+    The loss is that of the first images only, those of the curves; seconds are compute seconds of the training.
     """
-    curve = curve.sort_values("seconds")
-    seconds, losses = np.log(curve.seconds.to_numpy()), curve.loss.to_numpy()
-    there = np.flatnonzero(losses <= loss)
-    if not len(there):
-        return float("inf")
-    first = there[0]
-    if first == 0:
-        return float(np.exp(seconds[0]))
-    share = (losses[first - 1] - loss) / (losses[first - 1] - losses[first])
-    return float(np.exp(seconds[first - 1] + share * (seconds[first] - seconds[first - 1])))
-
-
-def at_time(curve: pd.DataFrame, seconds: np.ndarray) -> np.ndarray:
-    """Losses of ``curve`` at ``seconds``, as :func:`time_to` draws it; NaN outside its points."""
-    curve = curve.sort_values("seconds")
-    return np.interp(np.log(seconds), np.log(curve.seconds), curve.loss, left=np.nan, right=np.nan)
-
-
-def rise(losses: pd.Series) -> float:
-    """By how much, relative to the lowest loss so far, a curve of ``losses`` ever lies above it."""
-    return float((losses / losses.cummin()).max() - 1)
+    plan = reached(plan, setting)
+    loss = [run.history.loss[: setting.profile.beyond_tested].mean() for run in plan.run]
+    trained = run_grid([config.training for config in plan.config], setting)
+    seconds = [
+        run.history.query("images == @images").seconds.iloc[0] for run, images in zip(trained, plan.images, strict=True)
+    ]
+    return plan.assign(loss=loss, seconds=seconds)

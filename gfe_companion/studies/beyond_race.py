@@ -1,0 +1,149 @@
+"""Notebook 08, the race: how near the optimum each registered encoder comes with how many decoder passes an image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.lines import Line2D
+
+from gfe_companion.methods import METHODS, Entrant, Look, baselines
+from gfe_companion.runs.profiles import Setting
+from gfe_companion.runs.race import NEAR, TARGETS
+from gfe_companion.runs.store import run_grid
+from gfe_companion.studies import beyond_plans as plans
+from gfe_companion.studies.drawing import WIDTH
+from gfe_companion.studies.results import Picture, Table, Text
+
+
+def race_of(setting: Setting) -> pd.DataFrame:
+    """The race, run: columns encoder, ladder, solver, passes (an image), seconds, gap (above the optimum, relative)."""
+    return run_grid([plans.race(setting)], setting)[0].history
+
+
+def racing() -> dict[str, tuple[Entrant, Look]]:
+    """Every entrant that the registry of methods has now, by its name in the race, and the look of its method."""
+    return {method.race.name: (method.race, method.look) for method in METHODS.values() if method.race is not None}
+
+
+def of_a_library(entrant: Entrant) -> bool:
+    """Whether its ladders are made of the baselines: optimisers of torch and integrators of torchdiffeq."""
+    return all(type(solver).__module__ == baselines.__name__ for ladder in entrant.ladders for solver in ladder)
+
+
+def warm_ones(race: pd.DataFrame) -> list[str]:
+    """Names of the encoders in ``race`` that start with what a training has learnt."""
+    known = racing()
+    return [name for name in race.encoder.unique() if known[name][0].warm]
+
+
+def looks(names: Iterable[str]) -> dict[str, Look]:
+    """How each entrant is drawn: as its method everywhere.
+
+    Where two would have one colour and marker, the later of them gets the next marker that is free.
+    """
+    known, taken, found = racing(), set(), {}
+    others = [marker for marker in Line2D.filled_markers if marker != "."]  # a point is a small circle
+    for name in names:
+        look = known[name][1]
+        free = (marker for marker in (look.marker, *others) if (look.color, marker) not in taken)
+        found[name] = replace(look, marker=next(free, look.marker))
+        taken.add((look.color, found[name].marker))
+    return found
+
+
+def front(group: pd.DataFrame) -> pd.DataFrame:
+    """The fewest passes to each gap: only rungs that are nearer than all cheaper ones."""
+    group = group.sort_values("passes")
+    return group[group.gap < group.gap.cummin().shift(fill_value=np.inf)]
+
+
+def fewest(race: pd.DataFrame, target: float) -> pd.DataFrame:
+    """Fewest passes and seconds with which each encoder comes within ``target``; only those that do, by name."""
+    return race[race.gap <= target].groupby("encoder", sort=False)[["passes", "seconds"]].min()
+
+
+def fig8_race(setting: Setting, race: pd.DataFrame) -> Picture:
+    """The distance to the optimum against decoder passes, for any number of entrants.
+
+    Warm encoders are drawn thick, those of libraries with open markers.
+    """
+    known, drawn = racing(), looks(race.encoder.unique())
+    figure, axes = plt.subplots(figsize=(WIDTH, 3.1 + 0.1 * len(drawn)))
+    for name, group in race.groupby("encoder", sort=False):
+        (entrant, _), look, best = known[name], drawn[name], front(group)
+        axes.plot(
+            best.passes, best.gap.clip(lower=NEAR), label=name, color=look.color, marker=look.marker,
+            linestyle=look.linestyle, linewidth=2.2 if entrant.warm else 1,
+            markerfacecolor="white" if of_a_library(entrant) else look.color,
+        )  # fmt: skip
+    for target in TARGETS:
+        axes.axhline(target, color="black", linewidth=0.8, linestyle=":")
+    axes.set(xscale="log", yscale="log", xlabel="decoder passes an image")
+    axes.set_ylabel("mean loss above the optimum (relative)")
+    on = f"{setting.profile.race_images:,} test images, decoder after {plans.race(setting).optimum.evaluation.images:,}"
+    axes.set_title(f"{setting.load().title}: {on}")
+    figure.legend(loc="outside lower center", ncols=3, fontsize=8)
+    near = min(TARGETS)
+    passes = fewest(race, near).passes
+    alt = f"How far above the optimum each encoder is after how many passes. To {_percent(near)}: " + "; ".join(
+        f"{name} {passes[name]:,.0f}" if name in passes else f"{name} not reached" for name in drawn
+    )
+    return Picture("fig8_race", figure, f"{alt}.", race)
+
+
+def table_race(setting: Setting, race: pd.DataFrame) -> Table:
+    """Passes and seconds with which each encoder comes within 1 % and 0.1 % of the optimum."""
+    rows = {name: {"encoder": name} for name in race.encoder.unique()}
+    for target in TARGETS:
+        found = fewest(race, target)
+        for name, row in rows.items():
+            passes, seconds = (found.passes[name], found.seconds[name]) if name in found.index else (None, None)
+            row[f"passes to {_percent(target)}"] = "not reached" if passes is None else f"{passes:,.0f}"
+            row[f"seconds to {_percent(target)}"] = "-" if seconds is None else f"{seconds:.2f}"
+    for name, gap in race.groupby("encoder").gap.min().items():
+        rows[name]["nearest"] = f"{max(gap, 0):.2%}"
+    said = " and ".join(map(_percent, TARGETS))
+    title = f"Decoder passes an image to within {said} of the optimum, {setting.profile.race_images:,} test images"
+    notes = (
+        "On the first seed's decoder, trained by the accelerated encoder; “warm” encoders start where that training "
+        f"pointed to. A ladder ends at its first setting that takes more than {setting.profile.race_passes:,} passes. "
+        "Seconds are those of all these images on one thread, measured once, beside other runs; "
+        "`python -m gfe_companion bench` times them alone."
+    )
+    columns = ["encoder", "ladder", "passes", "seconds", "gap"]
+    return Table("table_08_race", race[columns], pd.DataFrame(rows.values()), title, notes)
+
+
+def say_pays(setting: Setting, times: pd.DataFrame, race: pd.DataFrame) -> Text:
+    """Up to how many encodings the time saved in training pays for encoding, at the constant rate.
+
+    ``times`` are those of :func:`~gfe_companion.studies.beyond_clock.times_of`.
+    """
+    constant, target = times[times.schedule == "constant"], max(TARGETS)
+    near = fewest(race, target).reindex(warm_ones(race)).seconds.min() / setting.profile.race_images
+    saved = (constant.ae - constant.gfe).mean()
+    if not (np.isfinite(saved) and np.isfinite(near)):
+        return Text(
+            "In this profile GFE does not come down to the autoencoder's last loss, or no warm encoder comes within "
+            f"{_percent(target)} of the optimum."
+        )
+    cost = f"Encoding to within {_percent(target)} takes {1000 * near:.2f} ms an image"
+    if saved <= 0:
+        return Text(f"{cost}, and training saves no time in this profile: encoding pays for its lower loss alone.")
+    return Text(
+        f"{cost}, training saves {saved:.0f} s: it pays until **{saved / near:,.0f}** images are to be encoded; then, "
+        "for its lower loss alone."
+    )
+
+
+def fewest_cold(race: pd.DataFrame) -> pd.Series:
+    """Fewest passes to 1 % of each encoder that knows nothing of the training, by name; only those that get there."""
+    return fewest(race, max(TARGETS)).passes.drop(warm_ones(race), errors="ignore")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:g} %"

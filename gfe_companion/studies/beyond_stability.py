@@ -1,0 +1,106 @@
+"""Notebook 08, on stability: what keeps a long training by a hurried encoder from going astray."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+
+from gfe_companion.evidence.intervals import interval
+from gfe_companion.runs.profiles import Setting
+from gfe_companion.studies import beyond_plans as plans
+from gfe_companion.studies.beyond_clock import seeds_said
+from gfe_companion.studies.beyond_optimum import beside_optimum
+from gfe_companion.studies.drawing import WIDTH
+from gfe_companion.studies.results import Picture, Table
+
+COLUMNS = ["remedy", "seed", "images", "own", "optimum", "from_zero", "agree", "norm"]
+MARKS = {
+    "own": ("own encoder", "o", "C0"),
+    "optimum": ("optimum", "|", "black"),
+    "from_zero": ("BFGS from zero", "x", "C1"),
+}
+LOSSES = (0.08, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3)  # where the axis of losses may have ticks
+
+
+def runs_of_stability(setting: Setting) -> pd.DataFrame:
+    """The trainings under each remedy that did not collapse, finished: config, run and :data:`COLUMNS`.
+
+    ``from_zero`` is what BFGS from zero ends at, ``norm`` the mean norm of the latents by the method's own encoder.
+    """
+    found = beside_optimum(plans.stability(setting), setting)
+    from_zero, norm = ([run.history[name].mean() for run in found.run] for name in ("bfgs", "own_norm"))
+    return found.assign(from_zero=from_zero, norm=norm)
+
+
+def collapsed(setting: Setting, stability: pd.DataFrame) -> dict[str, int]:
+    """How many seeds' trainings ended early, by remedy."""
+    seeds, there = len(plans.seeds_of(setting)), stability.remedy.value_counts()
+    return {name: seeds - int(there.get(name, 0)) for name in plans.remedies(setting)}
+
+
+def fig8_stability(setting: Setting, stability: pd.DataFrame) -> Picture:
+    """Each remedy's losses by three encoders, and the norm of its latents; a mark for each seed."""
+    ended, seeds = collapsed(setting, stability), len(plans.seeds_of(setting))
+    figure, panels = plt.subplots(1, 2, figsize=(WIDTH, 4.0), sharey=True, width_ratios=[3, 2])
+    places = stability.remedy.map(list(ended).index)
+    for column, (label, marker, color) in MARKS.items():
+        panels[0].plot(stability[column], places, marker, color=color, linestyle="none", label=label)
+    panels[1].plot(stability.norm, places, "o", color="C0")
+    labels = [f"{name}\n({count} of {seeds} collapsed)" if count else name for name, count in ended.items()]
+    panels[0].set_yticks(range(len(ended)), labels, fontsize=8)
+    panels[0].set_ylim(len(ended) - 0.4, -0.6)
+    for axes, said in zip(panels, ("test cross-entropy", "mean |z|"), strict=True):
+        axes.set(xscale="log", xlabel=said)
+    low, high = panels[0].get_xlim()
+    _ticks(panels[0], [loss for loss in LOSSES if low < loss < high])
+    _ticks(panels[1], decades(*panels[1].get_xlim()))
+    until = f"{setting.profile.stability_images:,}"
+    figure.legend(loc="outside lower center", ncols=3, fontsize=8)
+    heading = f"{setting.load().title}, after {until} training images; a mark for each seed"
+    figure.suptitle(heading, fontsize="medium")
+    rows = "; ".join(_said(name, stability[stability.remedy == name]) for name in ended)
+    alt = f"Losses and latent norms after {until} images. {rows}."
+    return Picture("fig8_stability", figure, alt, stability[COLUMNS])
+
+
+def decades(low: float, high: float) -> list[float]:
+    """At most four powers of ten between ``low`` and ``high``, and three times these where there are few."""
+    steps = (1,) if high > 1e3 * low else (1, 3)
+    marks = [step * 10.0**power for power in range(-1, 12) for step in steps if low <= step * 10.0**power <= high]
+    return marks[:: 1 + len(marks) // 4]
+
+
+def _ticks(axes: Axes, marks: list[float]) -> None:
+    axes.set_xticks(marks, [f"{mark:g}" for mark in marks])
+    axes.minorticks_off()
+
+
+def _said(name: str, group: pd.DataFrame) -> str:
+    if group.empty:
+        return f"{name}: all collapsed"
+    mean = group[["own", "from_zero", "norm"]].mean()
+    return f"{name}: own {mean.own:.4f}, from zero {mean.from_zero:.4f}, |z| {mean.norm:.1f}"
+
+
+def table_stability(setting: Setting, stability: pd.DataFrame) -> Table:
+    """Each remedy's collapses, losses and norms, over the seeds that did not collapse."""
+    rows = []
+    for name, count in collapsed(setting, stability).items():
+        group, row = stability[stability.remedy == name], {"remedy": name}
+        row["collapsed"] = f"{count} of {len(plans.seeds_of(setting))}"
+        if len(group):
+            row |= {
+                "own encoder": str(interval(group.own)),
+                "optimum": str(interval(group.optimum)),
+                "from zero, above it": f"{group.from_zero.mean() / group.optimum.mean() - 1:.1%}",
+                "starts agree on": f"{group.agree.mean():.0%}",
+                "mean norm of z": f"{group.norm.mean():.3g}",
+            }
+        rows.append(row)
+    notes = (
+        f"Mean ± 95 % interval over the seeds that did not collapse, of {seeds_said(setting)}; the first "
+        f"{setting.profile.optimum_images} test images. “None”: five warm trials, constant rate."
+    )
+    title = f"Remedies after {setting.profile.stability_images:,} training images"
+    return Table("table_08_stability", stability[COLUMNS], pd.DataFrame(rows).fillna("-"), title, notes)
