@@ -124,11 +124,11 @@ METHODS: dict[str, Method] = {
         printed="ae_then_amd",
     ),
     "levenberg_marquardt": Method(
-        Look("Levenberg-Marquardt", "Levenberg-Marquardt", BLUE, "o"), LevenbergMarquardt(),
+        Look("Levenberg-Marquardt", "Levenberg-Marquardt", BROWN, "h"), LevenbergMarquardt(),
         race=Entrant("LevenbergMarquardt", by_tolerance(LevenbergMarquardt())),
     ),
     "quasi_newton": Method(
-        Look("quasi-Newton", "quasi-Newton (BFGS)", ORANGE, "s"), QuasiNewtonAMD(),
+        Look("quasi-Newton", "quasi-Newton (BFGS)", SKY, "X"), QuasiNewtonAMD(),
         race=Entrant("QuasiNewtonAMD", by_tolerance(QuasiNewtonAMD(max_trials=MANY))),
     ),
     "nesterov_amd": Method(

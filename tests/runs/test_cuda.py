@@ -13,15 +13,16 @@ from conftest import mlp, seeded
 
 from gfe_companion.cli import bench
 from gfe_companion.datasets import Source, load
+from gfe_companion.methods import Entrant, entrants
 from gfe_companion.methods.baselines import AdamEncoder, LBFGSEncoder, OdeEncoder, StoredLatents
-from gfe_companion.runs import execute
 from gfe_companion.runs import store as runs
+from gfe_companion.runs import train
 from gfe_companion.runs.configs import Evaluate, Optimum, Train, TrainStored
 from gfe_companion.runs.optimum import optimum
 from gfe_companion.runs.profiles import resolve_device
-from gfe_companion.runs.race import Entrant, encoding_race, warm_entrants
+from gfe_companion.runs.race import encoding_race, started
 from gfe_companion.runs.stacked import StackedDecoder, StackedObjective, StackedTraining
-from gfe_companion.studies.inexact import gradient_errors
+from gfe_companion.studies.beyond_inexact import gradient_errors
 from gfe_core.accelerated import BarzilaiBorweinAMD, NesterovAMD, QuasiNewtonAMD
 from gfe_core.adjoint import AdjointGradient, ApproximateGradient
 from gfe_core.amd import AMD
@@ -317,8 +318,8 @@ def test_an_interrupted_run_goes_on_on_the_device(home, monkeypatch):
     whole = runs.run(config(solver=WARM, images=160), EMBEDDED)
     monkeypatch.setenv("GFE_HOME", str(home / "other"))
     monkeypatch.setattr(runs, "SAVE_EVERY_S", -1)
-    monkeypatch.setattr(execute, "CHUNK", 2)
-    real, calls = execute.Training.advance, []
+    monkeypatch.setattr(train, "CHUNK", 2)
+    real, calls = train.Training.advance, []
 
     def dies(self, *arguments):
         if len(calls) == 3:
@@ -326,15 +327,15 @@ def test_an_interrupted_run_goes_on_on_the_device(home, monkeypatch):
         calls.append(self.images)
         return real(self, *arguments)
 
-    monkeypatch.setattr(execute.Training, "advance", dies)
+    monkeypatch.setattr(train.Training, "advance", dies)
     with pytest.raises(KeyboardInterrupt):
         runs.run(config(solver=WARM, images=160), EMBEDDED)
-    started = []
+    begun = []
     monkeypatch.setattr(
-        execute.Training, "advance", lambda self, *rest: started.append(self.images) or real(self, *rest)
+        train.Training, "advance", lambda self, *rest: begun.append(self.images) or real(self, *rest)
     )
     resumed = runs.run(config(solver=WARM, images=160), EMBEDDED)
-    assert started[0] == 96
+    assert begun[0] == 96
     assert list(resumed.history.validation_loss) == pytest.approx(list(whole.history.validation_loss), rel=1e-4)
 
 
@@ -359,7 +360,8 @@ def test_bench_works_on_the_device(digits):
     for batch in y.split(10):
         objective = Objective(decoder, batch)
         encoder.learn(objective, encoder.encode(objective))
-    racers = [*warm_entrants(encoder.knowledge())[:1], Entrant("Adam", ((AdamEncoder(0.3, 20),),))]
+    warm = [entrant for entrant in entrants() if entrant.warm][:1]
+    racers = [*started(warm, encoder.knowledge()), Entrant("Adam", ((AdamEncoder(0.3, 20),),))]
     race = encoding_race(decoder, y, best, (10, 20), racers, repeats=1, limit_s=0.5)
     assert set(race.images) == {10, 20}
     assert len(bench.small_batches(decoder, y[:16], best[:16], racers, repeats=1)) == 2

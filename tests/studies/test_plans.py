@@ -1,31 +1,22 @@
 """The plans of Table 2 and of the t-SNE maps: epochs, shared trainings, and runs that rest on other runs."""
 
-import os
-from pathlib import Path
-
 import pandas as pd
 import pytest
 
-from gfe_companion.datasets import Source, load
+from gfe_companion.datasets import REGISTRY
 from gfe_companion.runs import store as runs
 from gfe_companion.runs.configs import Evaluate, Latents, Train
-from gfe_companion.runs.profiles import EPOCH, PROFILES, Setting
-from gfe_companion.studies import beyond, experiments
-
-
-@pytest.mark.skipif("GFE_DATA" not in os.environ, reason="needs the real data: set GFE_DATA to their folder")
-def test_an_epoch_is_the_training_pool_in_whole_batches():
-    for name, images in EPOCH.items():
-        pool = len(load(name, Source(Path(os.environ["GFE_DATA"]))).train.images)
-        assert images == pool // 16 * 16
+from gfe_companion.runs.profiles import PROFILES, Setting
+from gfe_companion.studies import beyond_plans, plans
+from gfe_companion.studies.needs import everything
 
 
 def test_twelve_epochs_against_one_and_three_kinds_of_test():
-    plan = pd.concat(experiments.table2(Setting.of("paper", device="cpu"), name, False) for name in EPOCH)
+    plan = pd.concat(plans.table2(Setting.of("paper", "embedded", device="cpu"), name) for name in REGISTRY)
     seen = plan.groupby(["dataset", "method"]).images.unique().explode()
     assert seen["mnist", "gfe_amd_uncapped"] == 50_000
     assert seen["segmented_mnist", "gfe_amd_uncapped"] == 25_536
-    for name in EPOCH:
+    for name in REGISTRY:
         assert seen[name, "ae"] == seen[name, "ae_then_amd"] == 12 * seen[name, "gfe_amd_uncapped"]
     assert plan.groupby(["dataset", "method"]).seed.nunique().eq(3).all()
     for row in plan.itertuples():
@@ -36,14 +27,14 @@ def test_twelve_epochs_against_one_and_three_kinds_of_test():
 
 
 def test_quick_shares_the_trainings_of_table_1():
-    setting = Setting.of("quick", device="cpu")
-    ours = experiments.table2(setting, "mnist", False).query("method == 'gfe_amd_uncapped'").config
-    assert set(ours) <= set(experiments.table1(setting, False).config)
+    setting = Setting.of("quick", "embedded", device="cpu")
+    ours = plans.table2(setting, "mnist").query("method == 'gfe_amd_uncapped'").config
+    assert set(ours) <= set(plans.table1(setting).config)
 
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_every_profile_names_all_its_runs_once(profile):
-    found = beyond.everything(Setting.of(profile, device="cpu"), True)
+    found = everything(Setting.of(profile, "embedded", device="cpu"))
     assert len({config.key for config in found}) == len(found)
     assert {type(config).__name__ for config in found} >= {
         "Train",
@@ -64,7 +55,20 @@ def test_a_grid_makes_what_its_runs_rest_on_first(monkeypatch, tmp_path, jobs):
     training = Train("mnist", True, 0, None, (32,), (32,), 20)
     latents = Latents(Evaluate(training, 32, None, 10_000), 120)
     setting = Setting.of("smoke", "embedded", jobs=jobs, device="cpu")
-    (made,) = runs.run_grid([latents], setting, Source(None))
+    (made,) = runs.run_grid([latents], setting)
     assert len(made.history) == 120
     assert len(runs.finished([latents, *latents.dependencies(), training])) == 3
     assert latents.trained is training
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_test_rests_on_weights_that_are_kept(profile):
+    setting = Setting.of(profile, "embedded", device="cpu")
+    tests = [config for config in everything(setting) if isinstance(config, Evaluate)]
+    assert all(test.images in test.training.kept for test in tests)
+    curves = beyond_plans.curves(setting)
+    ends = curves.groupby(["schedule", "method", "seed"]).images.max()
+    for schedule in curves.schedule.unique():
+        assert (ends[schedule, "gfe_fast"] >= ends[schedule, "ae"]).all(), "as many images as the autoencoder"
+    for test in curves[curves.schedule == "cosine"].config:
+        assert test.training.recipe.until == ends["cosine", "ae", test.training.seed]
