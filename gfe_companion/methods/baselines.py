@@ -10,12 +10,21 @@ import torch
 from torch import Generator, Tensor, nn
 
 from gfe_core.encoding import Encoding, Status
-from gfe_core.objective import Landscape, bce
+from gfe_core.objective import Landscape, bce, require_finite
 from gfe_core.warm import WarmEncoder, WarmStart
 
 
+class Library:
+    """An optimiser or an integrator of a library as an encoder. It keeps no path."""
+
+    @property
+    def joint(self) -> bool:
+        """Whether the images of a batch share their steps, so that an encoding depends on what else is in the batch."""
+        return False
+
+
 @dataclass(frozen=True)
-class AdamEncoder:
+class AdamEncoder(Library):
     """``torch.optim.Adam`` on the latents of a batch, ``steps`` gradients at ``learning_rate``."""
 
     learning_rate: float
@@ -23,11 +32,11 @@ class AdamEncoder:
 
     def encode(self, objective: Landscape, z0: Tensor | None = None, record: bool = False) -> Encoding:
         """Encode from ``z0``; every latent has its own moments, so that images do not depend on one another."""
-        return _minimise(objective, z0, self.steps, lambda z: torch.optim.Adam([z], self.learning_rate))
+        return _minimise(objective, z0, self.steps, self.steps, lambda z: torch.optim.Adam([z], self.learning_rate))
 
 
 @dataclass(frozen=True)
-class LBFGSEncoder:
+class LBFGSEncoder(Library):
     """``torch.optim.LBFGS`` on all latents of a batch as one vector, with its strong Wolfe line search.
 
     ``steps`` is the number of iterations; a line search may take several gradients in each.
@@ -35,6 +44,11 @@ class LBFGSEncoder:
 
     learning_rate: float
     steps: int
+
+    @property
+    def joint(self) -> bool:
+        """One step length for all images."""
+        return True
 
     def encode(self, objective: Landscape, z0: Tensor | None = None, record: bool = False) -> Encoding:
         """Encode from ``z0``. One step length and one history serve the whole batch."""
@@ -45,11 +59,11 @@ class LBFGSEncoder:
                 tolerance_change=0.0, line_search_fn="strong_wolfe",
             )  # fmt: skip
 
-        return _minimise(objective, z0, 1, optimizer)
+        return _minimise(objective, z0, 1, self.steps, optimizer)
 
 
 @dataclass(frozen=True)
-class OdeEncoder:
+class OdeEncoder(Library):
     """torchdiffeq on the gradient flow dz/dt = -grad_z l (Eq. 5) to ``tau``, all images of a batch in one system.
 
     ``method`` is "dopri5", held to ``tolerance`` relative and absolute, or "rk4", in ``slices`` equal steps.
@@ -60,18 +74,28 @@ class OdeEncoder:
     tolerance: float = 1e-3
     slices: int = 100
 
+    @property
+    def joint(self) -> bool:
+        """One step length for all images, where it follows the error."""
+        return self.method == "dopri5"
+
     def encode(self, objective: Landscape, z0: Tensor | None = None, record: bool = False) -> Encoding:
         """Encode from ``z0``."""
         from torchdiffeq import odeint  # slow to import, and needed for this encoder only
 
-        before, z = objective.evaluations, objective.start(z0)
-        span = torch.tensor([0.0, self.tau]).to(z)
-        options = {"step_size": self.tau / self.slices} if self.method == "rk4" else None
-        z = odeint(
-            lambda t, z: -objective.value_and_grad(z)[1], z, span, rtol=self.tolerance, atol=self.tolerance,
-            method=self.method, options=options,
-        )[-1]  # fmt: skip
-        return _ended(objective, z, before, Status.REACHED_TAU, self.tau)
+        before, z, gradients = objective.evaluations, objective.start(z0), _Gradients(objective)
+        span, equal = torch.tensor([0.0, self.tau]).to(z), self.method == "rk4"
+        options = {"step_size": self.tau / self.slices} if equal else None
+        steps: list[Tensor] = []  # their lengths
+
+        def field(t: Tensor, z: Tensor) -> Tensor:
+            return -gradients(z)[1]
+
+        setattr(field, "callback_step" if equal else "callback_accept_step", lambda t, z, dt: steps.append(dt))
+        if len(z):
+            tolerances = {"rtol": self.tolerance, "atol": self.tolerance}
+            z = odeint(field, z, span, **tolerances, method=self.method, options=options)[-1]
+        return _ended(objective, z, before, Status.REACHED_TAU, self.tau, len(steps))
 
 
 class _StartOnly(WarmEncoder):
@@ -136,22 +160,38 @@ class StoredLatents:
         self.optimizer.load_state_dict(state["optimizer"])
 
 
+class _Gradients:
+    """Losses and gradients of ``objective``, the first of which must be finite."""
+
+    def __init__(self, objective: Landscape) -> None:
+        self.objective, self.first = objective, True
+
+    def __call__(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        loss, gradient = self.objective.value_and_grad(z)
+        if self.first:
+            require_finite(loss, "the loss at z(0)")
+            require_finite(gradient, "the loss gradient at z(0)")
+        self.first = False
+        return loss, gradient
+
+
 def _minimise(
-    objective: Landscape, z0: Tensor | None, steps: int, make: Callable[[Tensor], torch.optim.Optimizer]
+    objective: Landscape, z0: Tensor | None, calls: int, steps: int, make: Callable[[Tensor], torch.optim.Optimizer]
 ) -> Encoding:
-    before, z = objective.evaluations, objective.start(z0)
+    """``calls`` of the optimizer that ``make`` builds of z, which take ``steps`` steps together."""
+    before, z, gradients = objective.evaluations, objective.start(z0), _Gradients(objective)
     optimizer = make(z)
 
     def closure() -> Tensor:
-        loss, z.grad = objective.value_and_grad(z)
+        loss, z.grad = gradients(z)
         return loss.sum()
 
-    for _ in range(steps):
+    for _ in range(calls if len(z) else 0):
         optimizer.step(closure)  # type: ignore[arg-type]
-    return _ended(objective, z.detach(), before, Status.BUDGET_SPENT, float(steps))
+    return _ended(objective, z.detach(), before, Status.BUDGET_SPENT, float(steps), steps)
 
 
-def _ended(objective: Landscape, z: Tensor, before: int, status: Status, t: float) -> Encoding:
+def _ended(objective: Landscape, z: Tensor, before: int, status: Status, t: float, steps: int) -> Encoding:
     loss = objective.value(z)
-    whole = torch.full(loss.shape, int(status), device=loss.device)
-    return Encoding(z, loss, torch.full_like(loss, t), whole, whole, objective.evaluations - before)
+    ended, taken = (torch.full(loss.shape, int(value), device=loss.device) for value in (status, steps))
+    return Encoding(z, loss, torch.full_like(loss, t), taken, ended, objective.evaluations - before)
