@@ -80,36 +80,6 @@ def test_one_look_at_the_jacobian_comes_before_trials_of_two_passes(latent_dim):
     assert encoding.evaluations == 3 * (1 + latent_dim + 2 * 4)
 
 
-@every
-@given(problems(FLOAT64, batches=(2, 7)), st.randoms(use_true_random=False))
-@settings(max_examples=20)
-def test_an_image_is_encoded_alike_in_any_batch(make, problem, random):
-    solver = make(max_trials=8)
-    whole = solver.encode(problem.objective(), problem.z0())
-    order = torch.tensor(random.sample(range(problem.batch), problem.batch))
-    for chosen in (order, order[:1]):
-        part = solver.encode(problem.objective().select(chosen), problem.z0()[chosen])
-        for name in ("z", "loss"):  # at the minimum, whether one more step falls is a matter of rounding
-            assert torch.allclose(getattr(part, name), getattr(whole, name)[chosen], rtol=1e-5, atol=1e-5), name
-
-
-@every
-@given(problems(), st.integers(1, 12))
-@settings(max_examples=15)
-def test_recording_changes_nothing_and_z0_is_left_alone(make, problem, trials):
-    z0, solver = problem.z0(), make(max_trials=trials)
-    plain = solver.encode(problem.objective(), z0)
-    recorded = solver.encode(problem.objective(), problem.z0(), record=True)
-    for name in FIELDS:
-        assert torch.equal(getattr(plain, name), getattr(recorded, name))
-    assert plain.path is None
-    assert plain.evaluations == recorded.evaluations
-    plain.z.add_(1)
-    assert torch.equal(z0, problem.z0())
-    default = solver.encode(problem.objective(), record=True)
-    assert torch.equal(default.path.z[0], torch.zeros_like(z0))
-
-
 # --- minima that others find
 
 
@@ -223,19 +193,6 @@ def test_refusals_are_not_taken_for_a_flat_curve(solver):
     best = objective.value(torch.linalg.solve(h, a.T @ y.T).T)
     encoding = solver(s_0=1e6, s_max=1e7, tolerance=1e-6, max_trials=2000).encode(objective)
     assert torch.allclose(encoding.loss, best, rtol=1e-2)
-
-
-@every
-def test_what_is_not_finite_names_the_image(make):
-    decoder, y = mlp((2, 5), scale=100.0), torch.rand(3, 5, dtype=torch.float64, generator=seeded())
-    z0 = torch.zeros(3, 2, dtype=torch.float64)
-    z0[1, 0] = math.nan
-    with pytest.raises(ValueError, match="image 1"):
-        make().encode(Objective(decoder, y), z0)
-    huge = torch.zeros(3, 2, dtype=torch.float64)
-    huge[2] = 1e308
-    with pytest.raises(ValueError, match="image 2"):
-        make().encode(Objective(decoder, y), huge)
 
 
 @pytest.mark.parametrize(

@@ -53,24 +53,6 @@ def test_time_increases_and_ends_at_tau(problem, solver):
     assert (encoding.steps[encoding.status == Status.BUDGET_SPENT] == solver.max_steps).all()
 
 
-@given(problems(), amds())
-def test_path_has_one_row_a_step_and_ends_in_the_encoding(problem, solver):
-    encoding = solver.encode(problem.objective(), problem.z0(), record=True)
-    rows, batch, dim = int(encoding.steps.max()) + 1, problem.batch, problem.sizes[0]
-    path = encoding.path
-    assert (path.t.shape, path.loss.shape, path.z.shape) == ((rows, batch), (rows, batch), (rows, batch, dim))
-    assert torch.equal(path.z[0], problem.z0())
-    for name in ("t", "z", "loss"):
-        shown, last = getattr(path, name), getattr(encoding, name)
-        assert shown.dtype == problem.dtype
-        assert torch.equal(shown[-1], last)
-        for image, steps in enumerate(encoding.steps.tolist()):
-            assert (shown[steps:, image] == last[image]).all()
-    for name in ("z", "loss", "t", "steps", "status"):
-        assert len(getattr(encoding, name)) == batch
-    assert solver.encode(problem.objective(), problem.z0()).path is None
-
-
 @given(problems(FLOAT64), amds(steps=25))
 def test_each_step_is_equation_10_with_the_step_of_equation_9(problem, solver):
     """z[n+1] = z[n] - dt grad(z[n]) with dt = beta^m s_n, m the smallest that works, or the shortened last step."""
@@ -94,22 +76,6 @@ def test_each_step_is_equation_10_with_the_step_of_equation_9(problem, solver):
             s = min(max(solver.kappa * (dt if solver.grow_accepted else s), solver.s_0), solver.s_max)
 
 
-@given(problems(), amds())
-def test_the_encoding_states_the_loss_of_its_latents_and_the_passes_it_took(problem, solver):
-    objective = problem.objective()
-    before = objective.value(problem.z0())
-    objective.decoder.forward_images = 0
-    encoding = solver.encode(objective, problem.z0())
-    decoder = objective.decoder
-    assert encoding.evaluations == decoder.forward_images + decoder.backward_images
-    assert objective.evaluations == encoding.evaluations + problem.batch
-    assert (encoding.evaluations >= 2 * (problem.batch + encoding.steps.sum())).all()
-    assert torch.allclose(
-        encoding.loss, objective.value(encoding.z), rtol=1e-5 if problem.dtype == torch.float32 else 1e-12
-    )
-    assert (encoding.loss < before)[encoding.steps > 0].all()
-
-
 @given(problems(FLOAT64, batches=(2, 7)), amds(steps=20, tolerances=(0.01, 0.1)), st.randoms(use_true_random=False))
 def test_an_image_is_encoded_alike_in_any_batch(problem, solver, random):
     whole = solver.encode(problem.objective(), problem.z0(), record=True)
@@ -121,27 +87,6 @@ def test_an_image_is_encoded_alike_in_any_batch(problem, solver, random):
             assert torch.allclose(getattr(part, name), getattr(whole, name)[chosen], rtol=1e-7, atol=1e-7), name
         rows = len(part.path.t)
         assert torch.allclose(part.path.z, whole.path.z[:rows, chosen], rtol=1e-7, atol=1e-7)
-
-
-@given(problems(), amds(steps=10))
-@settings(max_examples=15)
-def test_recording_changes_nothing(problem, solver):
-    plain = solver.encode(problem.objective(), problem.z0())
-    recorded = solver.encode(problem.objective(), problem.z0(), record=True)
-    assert plain.evaluations == recorded.evaluations
-    for name in FIELDS:
-        assert torch.equal(getattr(plain, name), getattr(recorded, name))
-
-
-@given(problems(), amds(steps=10))
-@settings(max_examples=15)
-def test_z0_is_used_and_left_alone_and_zero_by_default(problem, solver):
-    given_z0 = problem.z0()
-    encoding = solver.encode(problem.objective(), given_z0)
-    encoding.z.add_(1)
-    assert torch.equal(given_z0, problem.z0())
-    default = solver.encode(problem.objective(), record=True).path.z[0]
-    assert torch.equal(default, torch.zeros_like(given_z0))
 
 
 # --- a reference: one image at a time, loops nested as in the text
@@ -394,35 +339,6 @@ def test_overflowing_weights_do_not_spoil_the_other_images():
 
 
 # --- what is refused
-
-
-def test_no_images_give_an_empty_encoding():
-    objective = Objective(mlp((3, 5)), torch.zeros(0, 5, dtype=torch.float64))
-    encoding = AMD().encode(objective)
-    assert encoding.z.shape == (0, 3)
-    assert encoding.evaluations == 0
-
-
-def test_no_images_give_an_empty_path():
-    objective = Objective(mlp((3, 5)), torch.zeros(0, 5, dtype=torch.float64))
-    path = AMD().encode(objective, record=True).path
-    assert (path.t.shape, path.z.shape, path.loss.shape) == ((1, 0), (1, 0, 3), (1, 0))
-
-
-@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_what_is_not_finite_is_named(bad):
-    decoder, images, z0 = mlp((2, 4, 5)), torch.rand(3, 5, dtype=torch.float64), torch.zeros(3, 2, dtype=torch.float64)
-    z0[2, 1] = bad
-    with pytest.raises(ValueError, match="z0 of image 2 of the batch is not finite"):
-        AMD().encode(Objective(decoder, images), z0)
-    damaged = images.clone()
-    damaged[1, 3] = bad
-    with pytest.raises(ValueError, match="image 1 of the batch"):
-        AMD().encode(Objective(decoder, damaged))
-    with torch.no_grad():
-        decoder[2].weight[0, 0] = bad
-    with pytest.raises(ValueError, match="of image 0 of the batch is not finite.*weights"):
-        AMD().encode(Objective(decoder, images))
 
 
 def test_an_infinite_gradient_at_the_start_is_named():

@@ -138,39 +138,21 @@ def test_it_agrees_with_torchdiffeq_on_the_same_grid():
     assert differences[1] < differences[0] / 8
 
 
-# --- the contract of every solver
+# --- what it costs, and how it ends
 
 
 @given(problems(), st.integers(1, 6))
 def test_an_encoding_says_what_was_done(problem, slices):
-    objective, z0 = problem.objective(), problem.z0()
-    solver = FixedGrid(0.3, slices)
-    encoding = solver.encode(objective, z0, record=True)
-    assert encoding.evaluations == objective.evaluations == (8 * slices + 1) * problem.batch
-    assert objective.decoder.forward_images + objective.decoder.backward_images == encoding.evaluations
+    objective, solver = problem.objective(), FixedGrid(0.3, slices)
+    encoding = solver.encode(objective, problem.z0(), record=True)
+    assert encoding.evaluations == (8 * slices + 1) * problem.batch
     path = encoding.path
-    assert path.t.shape == path.loss.shape == (slices + 1, problem.batch)
-    assert path.z.shape == (slices + 1, *z0.shape)
-    assert torch.equal(path.z[0], z0)
-    assert torch.equal(path.z[-1], encoding.z)
-    assert torch.equal(path.loss[-1], encoding.loss)
-    assert torch.equal(path.loss[0], problem.objective().value(z0))
     assert path.t[:, 0].tolist() == pytest.approx(solver.times())
     assert isinstance(path.flow, GradientFlow)
     assert path.flow.alpha.tolist() == pytest.approx([decaying(t, 0.3) for t in solver.times()])
     assert (encoding.steps == slices).all()
     assert (encoding.t == path.t[-1]).all()
     assert (encoding.status == Status.REACHED_TAU).all()
-    unrecorded = solver.encode(problem.objective(), z0)
-    assert unrecorded.path is None
-    assert torch.equal(unrecorded.z, encoding.z)
-
-
-@given(problems(FLOAT64, (2, 7)))
-def test_an_image_is_encoded_alone_as_in_a_batch(problem):
-    whole = FixedGrid(0.5, 5).encode(problem.objective())
-    alone = FixedGrid(0.5, 5).encode(problem.objective().select(torch.tensor([1])))
-    assert alone.z[0].tolist() == pytest.approx(whole.z[1].tolist(), rel=1e-9, abs=1e-12)
 
 
 def test_a_flow_that_a_coarse_grid_throws_out_is_called_diverged():
@@ -183,14 +165,3 @@ def test_a_flow_that_a_coarse_grid_throws_out_is_called_diverged():
 
     encoding = FixedGrid(1.0, 3).encode(Objective(identity(dtype=torch.float32), y, weighted))
     assert encoding.status.tolist() == [Status.REACHED_TAU, Status.DIVERGED]
-
-
-def test_images_that_cannot_be_encoded_are_named():
-    decoder = identity()
-    y = torch.full((2, 1), 0.5, dtype=torch.float64)
-
-    def broken(logits, images):
-        return torch.stack([logits[0, 0], logits[1, 0] + math.nan])
-
-    with pytest.raises(ValueError, match="the loss at z.0. of image 1 of the batch is not finite"):
-        FixedGrid(1.0, 3).encode(Objective(decoder, y, broken))

@@ -120,21 +120,9 @@ def test_a_grid_that_cannot_be_is_refused():
 
 @given(problems(), st.integers(1, 6))
 def test_an_encoding_says_what_was_done(problem, slices):
-    objective, z0 = problem.objective(), problem.z0()
-    encoding = Nesterov(0.3, slices).encode(objective, z0, record=True)
-    assert encoding.evaluations == objective.evaluations == (8 * slices - 5) * problem.batch
-    assert objective.decoder.forward_images + objective.decoder.backward_images == encoding.evaluations
-    assert torch.equal(encoding.path.z[0], z0)
-    assert torch.equal(encoding.path.z[-1], encoding.z)
-    assert torch.equal(encoding.path.loss[-1], encoding.loss)
-    assert encoding.path.z.shape == (slices + 1, *z0.shape)
+    objective = problem.objective()
+    encoding = Nesterov(0.3, slices).encode(objective, problem.z0(), record=True)
+    assert encoding.evaluations == (8 * slices - 5) * problem.batch
     assert encoding.path.flow == NesterovFlow(1e-5)
     assert (encoding.steps == slices).all()
     assert (encoding.status == Status.REACHED_TAU).all()
-
-
-@given(problems((torch.float64,), (2, 7)))
-def test_an_image_is_encoded_alone_as_in_a_batch(problem):
-    whole = Nesterov(0.5, 5).encode(problem.objective())
-    alone = Nesterov(0.5, 5).encode(problem.objective().select(torch.tensor([1])))
-    assert alone.z[0].tolist() == pytest.approx(whole.z[1].tolist(), rel=1e-9, abs=1e-12)

@@ -6,10 +6,8 @@ from conftest import linear_problem, mlp, quadratic, seeded
 
 from gfe_core.accelerated import QuasiNewtonAMD
 from gfe_core.encoding import Encoding
-from gfe_core.models import Decoder
 from gfe_core.objective import Objective
 from gfe_core.warm import WarmStart, inverse_factor
-from gfe_core.wrappers import Moved
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SOLVER = QuasiNewtonAMD(s_0=1.0, tolerance=0.0, max_trials=5)
@@ -70,22 +68,6 @@ def test_in_its_coordinates_a_quadratic_is_solved_in_one_step():
     assert encoding.evaluations == 2 * 2 * 6
 
 
-def test_a_moved_objective_is_the_chain_rule():
-    decoder, y = mlp((4, 6, 9)), torch.rand(3, 9, generator=seeded(), dtype=torch.float64)
-    objective = Objective(decoder, y)
-    z0, factor = torch.randn(3, 4, dtype=torch.float64), torch.randn(4, 4, dtype=torch.float64).tril()
-    moved, u = Moved(objective, z0, factor), torch.randn(3, 4, dtype=torch.float64).requires_grad_()
-    loss = objective.loss(decoder(z0 + u @ factor.T), y)
-    (expected,) = torch.autograd.grad(loss.sum(), u)
-    value, gradient = moved.value_and_grad(u)
-    assert torch.allclose(value, loss) and torch.allclose(moved.value(u), loss) and torch.allclose(gradient, expected)
-    _, same, curvature = moved.gauss_newton(u)
-    assert torch.allclose(same, expected)
-    assert torch.allclose(curvature, factor.T @ objective.gauss_newton(z0 + u @ factor.T)[2] @ factor)
-    assert torch.allclose(moved.select(torch.tensor([2])).value(u[2:]), loss[2:])
-    assert moved.evaluations == objective.evaluations > 0
-
-
 def test_the_factor_is_an_inverse_square_root():
     root = torch.randn(5, 5, generator=seeded(), dtype=torch.float64)
     h = root @ root.T
@@ -102,22 +84,6 @@ def test_a_curvature_that_is_steep_in_few_directions_is_inverted_in_float32():
         factor = inverse_factor(h.float()).double()
         exact = torch.linalg.inv(h + 1e-4 * h.diagonal().mean() * torch.eye(20, dtype=torch.float64))
         assert torch.allclose(factor @ factor.T, exact, atol=2e-3 * float(exact.max()))
-
-
-def test_encoding_changes_nothing_and_does_not_depend_on_the_batch():
-    generator = seeded(3)
-    decoder, y = Decoder(generator=generator), torch.rand(16, 784, generator=generator)
-    encoder = WarmStart().encoder()
-    for part in y.split(4):
-        objective = Objective(decoder, part)
-        encoder.learn(objective, encoder.encode(objective))
-    before = {name: value.clone() for name, value in encoder.state.items()}
-    whole = encoder.encode(Objective(decoder, y))
-    alone = encoder.encode(Objective(decoder, y[5:6]))
-    assert torch.allclose(whole.z[5:6], alone.z, rtol=1e-3, atol=1e-3)
-    assert all(torch.equal(value, encoder.state[name]) for name, value in before.items())
-    objective = Objective(decoder, y)
-    assert (whole.loss <= objective.value(encoder.start(y))).all()
 
 
 def test_a_penalty_shortens_the_latents_and_is_no_part_of_the_loss():

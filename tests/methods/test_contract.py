@@ -252,7 +252,7 @@ def test_no_images_give_an_empty_encoding(case):
 
 
 @every
-@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_what_is_not_finite_names_the_image(case, bad):
     problem = Problem((2, 4, 5), 3, 1.0, 0, torch.float64)
     solver, images, z0 = case.solver(problem), problem.images(), problem.z0()
