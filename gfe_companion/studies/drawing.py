@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
 
 from gfe_companion.methods import Look
 
@@ -35,3 +38,13 @@ def draw_mean(axes: Axes, curve: pd.DataFrame, look: Look, **changed: object) ->
     drawn |= {"label": look.label} | changed
     axes.plot(curve.x, curve["mean"], **drawn)
     axes.fill_between(curve.x, curve.low, curve.high, color=drawn["color"], alpha=0.2, linewidth=0)
+
+
+def wrapped(title: str, inches: float = WIDTH, size: float | str = "medium") -> str:
+    """``title`` in lines that are at most ``inches`` wide at the font's ``size``, so that it stays in its picture."""
+    font = FontProperties(size=size)
+    for characters in range(len(title), 0, -1):
+        lines = textwrap.wrap(title, characters)
+        if all(TextPath((0, 0), line, prop=font).get_extents().width <= 72 * inches for line in lines):
+            return "\n".join(lines)
+    return title

@@ -1,0 +1,152 @@
+"""Notebook 06: Table 2, the test losses of trained networks on every data set."""
+
+from __future__ import annotations
+
+import math
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+
+from gfe_companion.datasets import REGISTRY
+from gfe_companion.evidence.intervals import Interval, interval
+from gfe_companion.evidence.scorecard import beside, printed
+from gfe_companion.methods import METHODS
+from gfe_companion.runs.configs import RunConfig
+from gfe_companion.runs.profiles import Setting
+from gfe_companion.runs.store import run_grid
+from gfe_companion.studies import plans
+from gfe_companion.studies.drawing import WIDTH, wrapped
+from gfe_companion.studies.results import Picture, Table, Text, markdown
+
+DATASETS: tuple[str, ...] = tuple(REGISTRY)
+AE, GFE, AE_THEN_AMD = "ae", "gfe_amd_uncapped", "ae_then_amd"
+COLUMNS = 3  # panels beside one another
+Losses = dict[tuple[str, str], Interval]
+
+
+def needs(setting: Setting) -> list[RunConfig]:
+    """Every run that notebook 06 rests on."""
+    frames = [make(setting, name) for name in REGISTRY for make in (plans.table2, plans.unhurried)]
+    return [config for frame in frames for config in frame.config]
+
+
+def runs_of_table2(setting: Setting) -> pd.DataFrame:
+    """Table 2's tests on every data set: columns dataset, method, seed, images, config, run, test_loss, seconds.
+
+    ``images`` and ``seconds`` are those of the training; ``test_loss`` is the mean over the test images.
+    """
+    plan = pd.concat([plans.table2(setting, name) for name in REGISTRY], ignore_index=True)
+    runs = run_grid(plan.config, setting)
+    trainings = run_grid([config.training for config in plan.config], setting)
+    took = [
+        training.history.set_index("images").seconds[images]
+        for training, images in zip(trainings, plan.images, strict=True)
+    ]
+    return plan.assign(run=runs, test_loss=[run.history.loss.mean() for run in runs], seconds=took)
+
+
+def losses(runs: pd.DataFrame) -> Losses:
+    """The test loss over seeds, by data set and method."""
+    return {key: interval(group.test_loss) for key, group in runs.groupby(["dataset", "method"], sort=False)}
+
+
+def seeds_of(setting: Setting) -> tuple[int, ...]:
+    """The seeds that trained networks get."""
+    return setting.seeds[: setting.profile.converged_seeds]
+
+
+def several(setting: Setting) -> str:
+    """What a number with an interval is a mean of, in words."""
+    count = len(seeds_of(setting))
+    return "One seed" if count == 1 else f"Mean ± 95 % interval over {count} seeds"
+
+
+def table2(setting: Setting, runs: pd.DataFrame) -> Table:
+    """Table 2: the test loss of each method on each data set, beside the number that the paper prints, if any."""
+    ours, names = losses(runs), list(dict.fromkeys(runs.dataset))
+    columns = {"data set": [setting.load(name).title for name in names]}
+    for method in (name for name in METHODS if name in set(runs.method)):
+        columns[METHODS[method].look.short] = [str(ours[name, method]) for name in names]
+        column = METHODS[method].printed
+        theirs = [beside(setting, "table2", name, method, ours[name, method]) for name in names]
+        if column and any(theirs):
+            columns[f"paper: {METHODS[column].look.short}"] = theirs
+    seen, share = runs.groupby(["dataset", "method"]).images.first(), setting.profile.epoch_share
+    taken = "; ".join(f"{setting.load(name).title}: {seen[name, GFE]:,} / {seen[name, AE]:,}" for name in names)
+    epochs = "whole epochs" if share == 1 else f"an \u201cepoch\u201d is {share:.2%} of a real one"
+    seeds = ", ".join(map(str, seeds_of(setting)))
+    return Table(
+        "table2", runs[["dataset", "method", "seed", "test_loss"]], pd.DataFrame(columns),
+        f"Table 2: test cross-entropy of trained networks, mean ± 95 % interval, seeds {seeds}",
+        f"Training images, GFE / AE ({epochs}). {taken}. "
+        f"The AE's own encoder is tested on all test images, AMD on the first {setting.profile.test_images:,}, "
+        "or as many as there are. All AMD here is uncapped. "
+        "Printed numbers stand beside ours with the verdict on them, by the scorecard's rule.",
+    )  # fmt: skip
+
+
+def fig_converged(setting: Setting, runs: pd.DataFrame) -> Picture:
+    """Table 2 as a picture, a panel a data set; a black bar is the number that the paper prints, if any."""
+    ours, names = losses(runs), list(dict.fromkeys(runs.dataset))
+    methods = [name for name in METHODS if name in set(runs.method)]
+    across, down = min(len(names), COLUMNS), math.ceil(len(names) / COLUMNS)
+    figure, panels = plt.subplots(down, across, figsize=(WIDTH, 0.1 + 3.0 * down), squeeze=False)
+    compared = False
+    for axes, name in zip(panels.flat, names, strict=False):
+        compared |= _panel(setting, axes, name, {method: ours[name, method] for method in methods})
+        axes.set_title(wrapped(setting.load(name).title, 0.9 * WIDTH / across, 8), fontsize=8)
+        labels = [METHODS[method].look.short.replace(" ", "\n") for method in methods]
+        axes.set_xticks(range(len(methods)), labels, fontsize=7)
+        axes.set_xlim(-0.5, len(methods) - 0.4)
+        axes.tick_params(axis="y", labelsize=8)
+    for axes in panels.flat[len(names) :]:
+        axes.remove()
+    for axes in panels[:, 0]:
+        axes.set_ylabel("test cross-entropy")
+    count = len(seeds_of(setting))
+    heading = "one seed" if count == 1 else f"{count} seeds, 95 % intervals"
+    figure.suptitle(heading + "; black bars: the paper's numbers" * compared, fontsize="medium")
+    spoken = [
+        f"{setting.load(name).title}: "
+        + ", ".join(f"{METHODS[method].look.short} {ours[name, method].mean:.4f}" for method in methods)
+        for name in names
+    ]
+    numbers = runs[["dataset", "method", "seed", "images", "seconds", "test_loss"]]
+    return Picture("fig_06_converged", figure, f"Test losses of trained networks. {'; '.join(spoken)}.", numbers)
+
+
+def _panel(setting: Setting, axes: Axes, name: str, ours: dict[str, Interval]) -> bool:
+    """Draw the losses of one data set; returns whether the paper prints any of them."""
+    numbers = {place: printed(setting, "table2", name, method) for place, method in enumerate(ours)}
+    bars = {place: number for place, number in numbers.items() if number is not None}
+    for place, (method, loss) in enumerate(ours.items()):
+        look = METHODS[method].look
+        half = loss.high - loss.mean
+        axes.errorbar(place, loss.mean, half, color=look.color, marker=look.marker, capsize=4, linestyle="none")
+    for place, number in bars.items():
+        axes.plot(place + 0.25, number, "_", color="black", markersize=10)
+    return bool(bars)
+
+
+def ratios(runs: pd.DataFrame) -> dict[str, Interval]:
+    """GFE-amd's test loss over the AE's, paired by seed, for each data set."""
+    wide = runs.pivot(index=["dataset", "seed"], columns="method", values="test_loss")
+    return {name: interval(wide.loc[name, GFE] / wide.loc[name, AE]) for name in runs.dataset.unique()}
+
+
+def say_seen(setting: Setting, runs: pd.DataFrame) -> Text:
+    """How the two methods compare on each data set: the ratio of their losses, and the time that each took."""
+    took, found = runs.groupby(["dataset", "method"]).seconds.mean(), ratios(runs)
+    shown = pd.DataFrame({
+        "data set": [setting.load(name).title for name in found],
+        "loss, GFE-amd / AE": [f"{ratio:.3f}" for ratio in found.values()],
+        "seconds, GFE-amd": [f"{took[name, GFE]:,.1f}" for name in found],
+        "seconds, AE": [f"{took[name, AE]:,.1f}" for name in found],
+    })  # fmt: skip
+    reduced = " Budgets are reduced: these are not converged networks." * (setting.profile.epoch_share < 1)
+    return Text(
+        "With a twelfth of the images, GFE-amd has this loss, relative to the AE's, "
+        f"and each of the two has taken this much of one thread's time to train.{reduced}\n\n{markdown(shown)}\n\n"
+        f"{several(setting)}; each ratio is of two trainings with the same seed."
+    )

@@ -1,0 +1,168 @@
+"""Notebook 06's studies, where a number can be had by hand, and what they make of a new data set and of a stand-in."""
+
+from types import SimpleNamespace
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+import torch
+
+from gfe_companion.datasets import REGISTRY, Embedded, Entry, Split
+from gfe_companion.runs.profiles import Setting
+from gfe_companion.studies import converged_gains as gains
+from gfe_companion.studies import converged_models as study
+from gfe_companion.studies import converged_pictures as pictures
+from gfe_companion.studies.drawing import style
+
+LONG = "WWWW, a data set with a name that nobody would want to write above a panel, 1,234,567 images"
+LOSSES = {"ae": 0.2, "gfe_amd_uncapped": 0.1, "ae_then_amd": 0.15}
+
+
+@pytest.fixture
+def setting():
+    yield Setting.of("smoke", "embedded", device="cpu")
+    plt.close("all")
+
+
+@pytest.fixture
+def toy(monkeypatch):
+    """A data set that the paper does not know, of 12 classes, registered last."""
+
+    def splits():
+        return (Split(torch.rand(36, 784, generator=torch.Generator().manual_seed(0)), torch.arange(36) % 12),) * 3
+
+    entry = Entry(order=99, title=LONG, files=None, embedded=Embedded(LONG, splits), epoch=48)
+    monkeypatch.setitem(REGISTRY, "toy", entry)
+
+
+def run_of(losses):
+    return SimpleNamespace(history=pd.DataFrame({"loss": losses}))
+
+
+def table(*names, seeds=(0,), **changed):
+    """Runs of Table 2, each data set with the same losses."""
+    rows = [
+        (name, method, seed, 960 if method != "gfe_amd_uncapped" else 80, run_of([loss] * 3), loss, 2.0)
+        for name in names
+        for seed in seeds
+        for method, loss in (LOSSES | changed).items()
+    ]
+    return pd.DataFrame(rows, columns=["dataset", "method", "seed", "images", "run", "test_loss", "seconds"])
+
+
+def test_the_papers_numbers_stand_beside_its_own_data_sets_alone(setting, toy):
+    made = study.table2(setting, table(*REGISTRY))
+    shown = made.shown.set_index("data set")
+    assert list(shown) == ["AE", "paper: AE", "GFE-amd, uncapped", "paper: GFE-amd", "AE, then AMD"]
+    assert shown.loc["MNIST, 5,000 images", "paper: GFE-amd"].startswith("0.0830 (")
+    uncompared = shown.loc[[LONG, "letters A-J (stand-in for FashionMNIST)"]]
+    assert (uncompared[["paper: AE", "paper: GFE-amd"]] == "").all(axis=None)
+    assert (uncompared["AE"] == "0.2000").all()
+    assert list(made.data) == ["dataset", "method", "seed", "test_loss"]
+    alone = study.table2(setting, table("toy"))
+    assert list(alone.shown) == ["data set", "AE", "GFE-amd, uncapped", "AE, then AMD"]
+
+
+def test_every_data_set_has_a_panel_and_every_title_its_place(setting, toy):
+    style()
+    picture = study.fig_converged(setting, table(*REGISTRY))
+    figure = picture.figure
+    figure.canvas.draw()
+    bars = [sum(line.get_color() == "black" for line in axes.lines) for axes in figure.axes]
+    assert bars == [2, 2, 0, 0]
+    assert figure.get_size_inches()[1] > study.fig_converged(setting, table("mnist")).figure.get_size_inches()[1]
+    whole = figure.bbox
+    for axes in figure.axes:
+        box = axes.title.get_window_extent()
+        assert whole.x0 <= box.x0 and box.x1 <= whole.x1 and box.y1 <= whole.y1
+    alone = study.fig_converged(setting, table("toy")).figure
+    assert "paper" not in alone.get_suptitle()
+
+
+def test_the_ratio_is_paired_by_seed(setting):
+    frame = pd.concat([table("mnist"), table("mnist", seeds=(1,), ae=0.4, gfe_amd_uncapped=0.28)])
+    found = study.ratios(frame)["mnist"]
+    assert (found.mean, found.count) == (pytest.approx(0.6), 2)  # of 0.5 and 0.7
+    assert "| MNIST, 5,000 images | 0.600 ± 1.271 | 2.0 | 2.0 |" in study.say_seen(setting, frame)
+
+
+def test_what_is_left_is_what_neither_the_setup_nor_the_trials_explain(setting, toy, monkeypatch):
+    """GFE-amd at 0.1 is 0.1 / 0.083 - 1 above the paper's; ten times the trials take off a tenth."""
+    monkeypatch.setattr(gains, "run_grid", lambda configs, setting: [run_of([0.09] * 2) for _ in configs])
+    found = gains.excess(setting, table("mnist", "fashion_mnist", "toy")).set_index("dataset")
+    row = found.loc["mnist"]
+    assert row.gfe_above_paper == pytest.approx(0.1 / 0.083 - 1)
+    assert row.ae_above_paper == pytest.approx(0.2 / 0.0843 - 1)
+    assert row.left == pytest.approx(0.1 / 0.083 - 0.2 / 0.0843 - 0.1)
+    assert found.trials_at_test.tolist() == pytest.approx([0.1] * 3)
+    assert found.loc[["fashion_mnist", "toy"], ["gfe_above_paper", "ae_above_paper", "left"]].isna().all(axis=None)
+    shown = gains.table_excess(setting, found.reset_index()).shown.set_index("data set")
+    assert shown.loc["MNIST, 5,000 images", "GFE-amd above the paper's"] == "+20.5%"
+    assert shown.loc[LONG].tolist() == ["\u2013", "\u2013", "+10.0%", "\u2013"]
+
+
+def test_the_gain_is_on_the_same_images():
+    """The encoder's loss on images that AMD was not given does not count."""
+    frame = table("mnist").set_index("method")
+    frame.at["ae", "run"] = run_of([0.3, 0.1, 0.5, 0.2, 9.0])
+    frame.at["ae_then_amd", "run"] = run_of([0.2, 0.2, 0.1, 0.1])
+    (row,) = gains.gains(frame.reset_index()).itertuples()
+    assert row.gain == pytest.approx((0.1 - 0.1 + 0.4 + 0.1) / 4)
+    assert row.images_improved == 0.75
+
+
+@pytest.mark.parametrize(("gfe", "said"), [(0.1, "a share of 50%"), (0.25, "GFE-amd is not ahead")])
+def test_the_answers_name_the_share_and_the_image(setting, gfe, said):
+    frame = table("mnist", "segmented_mnist", gfe_amd_uncapped=gfe)
+    ae, both = (frame.method == "ae") & (frame.dataset == "mnist"), frame.method == "ae_then_amd"
+    frame.loc[ae, "run"] = pd.Series([run_of([0.3, 0.9, 0.2])] * ae.sum(), index=frame.index[ae])
+    frame.loc[both, "run"] = pd.Series([run_of([0.2, 0.4])] * both.sum(), index=frame.index[both])
+    answer = gains.say_answers(setting, frame)
+    label = int(setting.load("mnist").test.labels[1])
+    assert "1. Its encoder costs 0.0500" in answer and said in answer
+    assert answer.endswith(f"2. Number 1, a {label}, by 0.500.")
+
+
+@pytest.mark.parametrize(
+    ("labels", "numbers"),
+    [
+        ([1, 0, 1, 0, 1, 0] * 3, [1, 3, 5, 7, 9, 0, 2, 4, 6, 8]),  # five of each of two
+        ([7, 5, 7], [1, 0, 2]),  # as many as there are
+        (list(range(11, -1, -1)), [11, 10, 9, 8, 7, 6, 5, 4, 3, 2]),  # one of each, ten in all
+    ],
+)
+def test_the_first_images_of_each_class_are_drawn(labels, numbers):
+    assert pictures.of_each_class(torch.tensor(labels)).tolist() == numbers
+
+
+@pytest.mark.parametrize("stage", ["few", "trained"])
+def test_figure_5_draws_all_but_segmented_mnist_in_blocks_of_one_size(setting, toy, monkeypatch, stage):
+    asked = []
+
+    def made(setting, config, seen, images):
+        asked.append(seen)
+        return images * 0, images.mean(dim=1)
+
+    monkeypatch.setattr(pictures, "reconstruct", made)
+    runs = table(*REGISTRY).assign(config=[SimpleNamespace(images=seen) for seen in table(*REGISTRY).images])
+    drawn = pictures.reconstructions(setting, runs, trained=stage == "trained")
+    assert list(drawn.dataset.unique()) == ["mnist", "fashion_mnist", "toy"]
+    assert (drawn.groupby("dataset").test_image.nunique() == 10).all()
+    assert asked == ([80, 960] if stage == "trained" else [48, 48]) * 3
+    draw = {"few": pictures.fig5_a, "trained": pictures.fig5_b}[stage]
+    picture = draw(setting, drawn)
+    assert list(picture.data) == ["dataset", "label", "test_image", "method", "loss"]
+    two = draw(setting, drawn[drawn.dataset != "toy"])
+    wide, high = picture.figure.get_size_inches() / two.figure.get_size_inches()
+    assert (wide, high) == (1, 2)
+    tile = picture.figure.axes[2].images[0].get_array()  # what the error of a black reconstruction looks like
+    first = setting.load("mnist").test.images[int(drawn.test_image[0])]
+    assert torch.allclose(torch.tensor(tile).flatten(), 1 - first)
+    mean = drawn[(drawn.dataset == "toy") & (drawn.method == "ae")].loss.mean()
+    assert pictures.say_losses(setting, drawn).endswith(f"; {LONG}: {mean:.4f} / {mean:.4f}.")
+
+
+def test_the_runs_are_those_of_every_registered_data_set(setting, toy):
+    configs = study.needs(setting)
+    assert {config.trained.dataset for config in configs} == set(REGISTRY)
+    assert len(configs) == 4 * len(REGISTRY)  # three methods for Table 2, and one with more trials
