@@ -1,0 +1,190 @@
+"""Notebook 07: Figures 6 and 7, t-SNE maps of the latents, and how far latents separate the classes, in numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import torch
+from torch import Tensor
+
+from gfe_companion.evidence.intervals import Interval, interval
+from gfe_companion.methods import METHODS
+from gfe_companion.runs.configs import RunConfig
+from gfe_companion.runs.latents import FOLDS, NEIGHBOURS, structure
+from gfe_companion.runs.profiles import Setting
+from gfe_companion.runs.store import run_grid
+from gfe_companion.studies import plans
+from gfe_companion.studies.converged_models import several
+from gfe_companion.studies.drawing import WIDTH, wrapped
+from gfe_companion.studies.results import Picture, Table, Text
+
+DATASETS: tuple[str, ...] = ("mnist",)
+GFE, AE = "gfe_amd_uncapped", "ae"
+STAGES = ("few", "full")
+OF_LATENTS = ["neighbours", "probe", "silhouette"]  # the other one is of the map
+NAMES = {
+    "neighbours": f"{NEIGHBOURS} neighbours",
+    "probe": "linear probe",
+    "silhouette": "silhouette",
+    "trustworthiness": "trustworthiness of the map",
+}
+
+
+def needs(setting: Setting) -> list[RunConfig]:
+    """Every run that notebook 07 rests on."""
+    return list(plans.latents(setting).config)
+
+
+def points_of_latents(setting: Setting) -> pd.DataFrame:
+    """Every encoded test image of every network: columns data, method, seed, images, and those of ``structure``."""
+    plan = plans.latents(setting)
+    runs = run_grid(plan.config, setting)
+    frames = [
+        run.history.assign(data=row.data, method=row.method, seed=row.seed, images=row.images)
+        for row, run in zip(plan.itertuples(), runs, strict=True)
+    ]  # fmt: skip
+    return pd.concat(frames)
+
+
+def measures_of(points: pd.DataFrame) -> pd.DataFrame:
+    """Each network's measures, means over its test images: columns data, method, seed, images, and :data:`NAMES`."""
+    return points.groupby(["data", "method", "seed", "images"], sort=False)[list(NAMES)].mean().reset_index()
+
+
+def class_structure(setting: Setting, encode: Callable[[Tensor], Tensor] | None = None) -> pd.Series:
+    """:data:`OF_LATENTS` of the same test images under ``encode``: (N, 784) -> (N, d); of their pixels without it."""
+    test, count = setting.load().test, setting.profile.map_images
+    images, labels = test.images[:count], test.labels[:count]
+    with torch.no_grad():
+        z = images if encode is None else encode(images)
+    return structure(z.numpy(), labels.numpy())[OF_LATENTS].mean()
+
+
+def stage_in_words(setting: Setting, data: str) -> str:
+    """What "few" and "full" mean."""
+    return "trained" if data == "full" else f"after {setting.profile.few_images:,} images"
+
+
+def _count(setting: Setting) -> int:
+    return min(setting.profile.map_images, len(setting.load().test.images))
+
+
+def fig6(setting: Setting, points: pd.DataFrame) -> Picture:
+    """Figure 6: maps of the latents of both methods, trained."""
+    return _maps(setting, points, "fig6", "full")
+
+
+def fig7(setting: Setting, points: pd.DataFrame) -> Picture:
+    """Figure 7: maps of the latents of both methods after few training images."""
+    return _maps(setting, points, "fig7", "few")
+
+
+def _maps(setting: Setting, points: pd.DataFrame, name: str, data: str) -> Picture:
+    part = points[(points.data == data) & (points.seed == setting.seeds[0])]
+    figure, panels = plt.subplots(1, 2, figsize=(WIDTH, 3.6))
+    colors, when, title = plt.get_cmap("tab10"), stage_in_words(setting, data), setting.load().title
+    for axes, method in zip(panels, (GFE, AE), strict=True):
+        for label, own in part[part.method == method].groupby("label"):
+            color = colors(int(label) % colors.N)
+            axes.scatter(own.x, own.y, s=2, color=color, rasterized=True, linewidth=0)
+            box = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": color}
+            middle = own.x.median(), own.y.median(), str(label)
+            axes.text(*middle, ha="center", va="center", fontsize=9, weight="bold", bbox=box)
+        axes.set(xticks=[], yticks=[], title=f"{METHODS[method].look.short}, {when}")
+    figure.suptitle(wrapped(f"t-SNE of the latents of {_count(setting):,} test images, {title}"), fontsize="medium")
+    right = part.groupby("method").neighbours.mean()
+    alt = (
+        f"t-SNE maps of latents of {title}, coloured and labelled by class, {when}. "
+        f"The {NEIGHBOURS} nearest neighbours name the class right for "
+        + ", ".join(f"{METHODS[method].look.short} {right[method]:.1%}" for method in (GFE, AE))
+        + "."
+    )
+    return Picture(name, figure, alt, part[["method", "seed", "images", "label", "x", "y"]].round(3))
+
+
+def over_seeds(means: pd.DataFrame) -> dict[tuple[str, str, str], Interval]:
+    """Each measure over seeds, by data, method and measure."""
+    groups = means.groupby(["data", "method"])
+    return {(*key, measure): interval(part[measure]) for key, part in groups for measure in NAMES}
+
+
+def table_latents(setting: Setting, means: pd.DataFrame, pixels: pd.Series) -> Table:
+    """The measures of all networks over seeds, and those of the ``pixels`` themselves."""
+    over = over_seeds(means)
+    rows = [
+        {"latents": f"{METHODS[method].look.short}, {stage_in_words(setting, data)}"}
+        | {title: str(over[data, method, measure]) for measure, title in NAMES.items()}
+        for data in reversed(STAGES)
+        for method in (GFE, AE)
+    ]
+    raw = {title: f"{pixels[measure]:.4f}" if measure in pixels else "\u2013" for measure, title in NAMES.items()}
+    rows.append({"latents": "the pixels themselves"} | raw)
+    return Table(
+        "table_07_latents", means, pd.DataFrame(rows),
+        f"What latents say of classes, {setting.load().title}, first {_count(setting):,} test images",
+        f"{several(setting)}. Accuracies are by {FOLDS}-fold cross-validation in latent space.",
+    )  # fmt: skip
+
+
+def fig_measures(setting: Setting, means: pd.DataFrame, pixels: pd.Series) -> Picture:
+    """Each measure after few images and trained, for both methods, and what the ``pixels`` themselves give."""
+    over = over_seeds(means)
+    figure, panels = plt.subplots(1, len(NAMES), figsize=(WIDTH, 3.0))
+    for axes, (measure, name) in zip(panels, NAMES.items(), strict=True):
+        for shift, method in ((-0.08, GFE), (0.08, AE)):
+            look, values = METHODS[method].look, [over[data, method, measure] for data in STAGES]
+            drawn: dict[str, Any] = {"color": look.color, "marker": look.marker, "linestyle": look.linestyle}
+            middle, half = [value.mean for value in values], [value.high - value.mean for value in values]
+            axes.errorbar([shift, 1 + shift], middle, half, capsize=3, label=look.short, **drawn)
+        if measure in pixels:
+            axes.axhline(pixels[measure], color="gray", linestyle=":", label="pixels")
+        axes.set_title(wrapped(name, 0.7 * WIDTH / len(NAMES), 8), fontsize=8)
+        axes.set_xticks([0, 1], [f"{setting.profile.few_images:,}\nimages", "trained"], fontsize=8)
+        axes.set_xlim(-0.4, 1.4)
+        axes.tick_params(axis="y", labelsize=7)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8)
+    title, count = setting.load().title, means.seed.nunique()
+    over_what = "one seed" if count == 1 else f"{count} seeds, 95 % intervals"
+    figure.suptitle(wrapped(f"{title}: structure of the latents by class ({over_what})"), fontsize="medium")
+    spoken = [
+        f"{name}: "
+        + ", ".join(
+            f"{METHODS[method].look.short} {over['few', method, key].mean:.2f} to {over['full', method, key].mean:.2f}"
+            for method in (GFE, AE)
+        )
+        for key, name in NAMES.items()
+    ]
+    alt = (
+        "Four measures of how latents separate the classes, "
+        f"{stage_in_words(setting, 'few')} and trained. {'; '.join(spoken)}."
+    )
+    return Picture("fig_07_measures", figure, alt, means)
+
+
+def gained(means: pd.DataFrame) -> dict[str, Interval]:
+    """By how much the accuracy of the nearest neighbours grows from few images to trained, paired by seed."""
+    wide = means.pivot(index="seed", columns=["data", "method"], values="neighbours")
+    return {method: interval(wide["full", method] - wide["few", method]) for method in (GFE, AE)}
+
+
+def say_gained(setting: Setting, means: pd.DataFrame) -> Text:
+    """:func:`gained` in words."""
+    growth = gained(means)
+    return Text(
+        f"From {setting.profile.few_images:,} images to the end of training, "
+        f"the accuracy of {NEIGHBOURS} neighbours grows by **{growth[GFE]:.3f}** for GFE "
+        f"and by **{growth[AE]:.3f}** for the AE, paired by seed."
+    )
+
+
+def say_untrained(untrained: pd.Series, pixels: pd.Series) -> Text:
+    """The answer to the exercise: :func:`class_structure` of an ``untrained`` encoder, beside the ``pixels``'."""
+    return Text(
+        f"An untrained encoder's {NEIGHBOURS} nearest neighbours name **{untrained.neighbours:.0%}** of the images "
+        f"right, and a linear probe {untrained.probe:.0%}: a random projection keeps neighbours together. "
+        f"Whatever a network shows, compare it with this and with the pixels ({pixels.neighbours:.0%})."
+    )
