@@ -16,7 +16,7 @@ from gfe_companion import __main__ as command
 from gfe_companion.cli import arguments
 from gfe_companion.cli.environment import Exit, Stop
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ["run_all.sh", "run_tests.sh"]
 
 
@@ -55,7 +55,8 @@ def test_defaults_and_exit_code_of_the_pipeline(pipeline):
     options = vars(pipeline.calls[0])
     assert options == {
         "profile": "quick", "data": "auto", "only": [], "start": None, "force": False, "seeds": None, "jobs": 0,
-        "device": "auto", "publish": False, "keep_going": False, "lab": False, "parameters": {},
+        "device": "auto", "publish": False, "keep_going": False, "lab": False, "parameters": {}, "plan": False,
+        "keep_runs": False,
     }  # fmt: skip
 
 
@@ -93,6 +94,9 @@ REFUSED = [
     ("-p seeds=1,2", "--seeds 1,2"),
     ("-p profile=paper", "--profile paper"),
     ("--lab --force", "--data DIR"),
+    ("--lab --plan", "--data DIR"),
+    ("--profile paper --publish --keep-runs", "--publish must not"),
+    ("--force --keep-runs", "--force must not"),
     ("--lab --data embedded", "--data DIR"),
 ]
 

@@ -1,13 +1,15 @@
 """Notebooks run in order, once; a failing one is kept and named; what is damaged or changed is made again."""
 
 import argparse
+import warnings
 
 import nbformat
 import pytest
 
 from gfe_companion.cli import pipeline
 from gfe_companion.cli.environment import Exit
-from gfe_companion.datasets import DataError, Source
+from gfe_companion.datasets import DataError, Source, StandInWarning
+from gfe_companion.runs.profiles import Setting
 
 PARAMETERS = 'profile: str = "quick"\ndata: str = "auto"\nseeds: str = ""\njobs: int = 0\ndevice: str = "auto"'
 
@@ -33,7 +35,7 @@ def project(monkeypatch, tmp_path):
 def options(**changed):
     defaults = {
         "profile": "smoke", "data": "embedded", "only": [], "start": None, "force": False, "seeds": None, "jobs": 1,
-        "device": "cpu", "publish": False, "keep_going": False, "parameters": {},
+        "device": "cpu", "publish": False, "keep_going": False, "parameters": {}, "plan": False, "keep_runs": False,
     }  # fmt: skip
     return argparse.Namespace(**defaults | changed)
 
@@ -111,21 +113,17 @@ def test_bad_data_and_a_missing_gpu_stop_before_anything_runs(project, monkeypat
     def damaged(setting, dataset):
         raise DataError("that file is damaged")
 
-    monkeypatch.setattr(pipeline, "source", damaged)
+    monkeypatch.setattr(Setting, "source", damaged)
     assert pipeline.main(options()) == Exit.DATA
     assert not (project.root / "build").exists()
 
 
 def test_a_fall_back_to_stand_ins_is_loud_and_told_to_the_notebooks(project, monkeypatch, capsys):
-    import warnings
-
-    from gfe_companion.datasets import StandInWarning
-
     def falls_back(setting, dataset):
         warnings.warn("stand-ins are used", StandInWarning, stacklevel=1)
         return Source(None)
 
-    monkeypatch.setattr(pipeline, "source", falls_back)
+    monkeypatch.setattr(Setting, "source", falls_back)
     project("01_one", "assert data == 'embedded'")
     assert pipeline.main(options(data="auto")) == Exit.DONE
     assert "*** stand-ins are used ***" in capsys.readouterr().err
