@@ -60,10 +60,3 @@ def over_seeds(frame: pd.DataFrame, by: list[str], y: str, x: str) -> pd.DataFra
         values = {"x": group[x].mean(), "mean": loss.mean, "low": loss.low, "high": loss.high, "seeds": loss.count}
         rows.append(dict(zip(by, key, strict=True)) | values)
     return pd.DataFrame(rows).sort_values(by)
-
-
-def below(ours: Interval, other: Interval) -> str:
-    """Whether ``ours`` lies below ``other``: "yes" if the intervals are apart, "unclear" if they overlap, else "no"."""
-    if ours.high < other.low:
-        return "yes"
-    return "no" if ours.low > other.high else "unclear"

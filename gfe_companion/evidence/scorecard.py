@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import lru_cache
-from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import pandas as pd
 
 from gfe_companion.datasets import REGISTRY, DataError
-from gfe_companion.evidence.claims import NOT_MEASURED, Finding, Read, Unmeasured, all_of, holds
+from gfe_companion.evidence import ours
+from gfe_companion.evidence.claims import NOT_MEASURED, Finding, Read, Unmeasured, all_of, flows, holds, learning
 from gfe_companion.evidence.intervals import Interval, interval
 from gfe_companion.evidence.paper import paper, paper_table
 from gfe_companion.methods import METHODS
@@ -19,26 +20,26 @@ from gfe_companion.runs.profiles import Setting
 
 NEAR = 0.05  # a printed number is reproduced within this share of it
 THE_PAPER, OURS = "the paper", "ours"
-RULES = {THE_PAPER: ("claims.flows", "claims.learning"), OURS: ("ours",)}  # modules of this room
+RULES = {THE_PAPER: (flows, learning), OURS: (ours,)}
 
 
 @lru_cache(maxsize=1)
 def statements() -> dict[str, dict]:
     """All that is judged, by name: the fields of paper.toml and ours.toml, ``whose`` it is, and its ``rule``."""
-    own = Path(__file__).with_name("ours.toml")
-    ours = tomllib.loads(own.read_text(encoding="utf-8"))["finding"] if own.exists() else []
+    own = tomllib.loads(Path(__file__).with_name("ours.toml").read_text(encoding="utf-8"))["finding"]
     return {
-        entry["name"]: {"data": ["mnist"]} | entry | {"whose": whose, "rule": _rule(entry["name"], RULES[whose])}
-        for whose, entries in ((THE_PAPER, paper()["claim"]), (OURS, ours))
+        entry["name"]: entry | {"whose": whose, "rule": _rule(entry["name"], *RULES[whose])}
+        for whose, entries in ((THE_PAPER, paper()["claim"]), (OURS, own))
         for entry in entries
     }
 
 
-def _rule(name: str, modules: Iterable[str]) -> Callable[[Read], Finding]:
+def _rule(name: str, *modules: ModuleType) -> Callable[[Read], Finding]:
     for module in modules:
-        if rule := getattr(import_module(f"{__package__}.{module}"), name, None):
+        if rule := getattr(module, name, None):
             return rule
-    raise ValueError(f"{name} has no rule: write the function {name}(read) in {' or '.join(modules)}.")
+    places = " or ".join(module.__name__ for module in modules)
+    raise ValueError(f"{name} has no rule: write the function {name}(read) in {places}.")
 
 
 def scorecard(setting: Setting, *names: str) -> pd.DataFrame:
@@ -125,20 +126,20 @@ def printed(setting: Setting, table: str, row: object, method: str) -> float | N
     return float(theirs.loc[row, column])
 
 
-def agreement(ours: Interval, number: float, near: float = NEAR) -> str:
+def agreement(loss: Interval, number: float, near: float = NEAR) -> str:
     """The verdict on our reaching a printed loss, a claim of two parts.
 
     The whole interval lies at most the share ``near`` above ``number``; and at most as much below it. So a lower loss
     is partly so: the method does what it should, and the number is another one.
     """
     low, high = (1 - near) * number, (1 + near) * number
-    return all_of([holds(ours, high=high), holds(ours, low, high)])
+    return all_of([holds(loss, high=high), holds(loss, low, high)])
 
 
-def beside(setting: Setting, table: str, row: object, method: str, ours: Interval) -> str:
-    """The printed number with the verdict on ``ours``, for a cell of a table; empty where :func:`printed` has none."""
+def beside(setting: Setting, table: str, row: object, method: str, loss: Interval) -> str:
+    """The printed number with the verdict on our ``loss``, for a table; empty where :func:`printed` has none."""
     number = printed(setting, table, row, method)
-    return "" if number is None else f"{number:.4f} ({agreement(ours, number)})"
+    return "" if number is None else f"{number:.4f} ({agreement(loss, number)})"
 
 
 def numbers(setting: Setting) -> pd.DataFrame:

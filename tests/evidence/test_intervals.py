@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from gfe_companion.evidence.intervals import Interval, below, interval, over_seeds
+from gfe_companion.evidence.intervals import interval, over_seeds
 from gfe_companion.evidence.paper import paper_table
 
 
@@ -38,13 +38,6 @@ def test_an_interval_covers_the_mean_as_often_as_it_says():
     draws = np.random.default_rng(0).normal(1.0, 0.1, (2000, 3))
     covered = np.mean([(i := interval(row)).low < 1.0 < i.high for row in draws])
     assert 0.93 < covered < 0.97
-
-
-def test_below_needs_intervals_that_are_apart():
-    assert below(Interval(0.1, 0.01, 3), Interval(0.2, 0.01, 3)) == "yes"
-    assert below(Interval(0.1, 0.06, 3), Interval(0.2, 0.06, 3)) == "unclear"
-    assert below(Interval(0.3, 0.01, 3), Interval(0.2, 0.01, 3)) == "no"
-    assert below(Interval(0.1, math.nan, 1), Interval(0.2, math.nan, 1)) == "yes"
 
 
 def test_the_papers_tables_are_whole():

@@ -167,8 +167,8 @@ def test_every_finding_of_our_own_has_a_rule_and_names_its_data_sets():
 
 
 def test_a_claim_without_a_rule_names_the_function_to_write():
-    with pytest.raises(ValueError, match=r"nothing has no rule: write the function nothing\(read\) in claims.flows or"):
-        scorecard._rule("nothing", scorecard.RULES[THE_PAPER])
+    with pytest.raises(ValueError, match=r"the function nothing\(read\) in gfe_companion.evidence.claims.flows or"):
+        scorecard._rule("nothing", *scorecard.RULES[THE_PAPER])
 
 
 @pytest.mark.parametrize(
