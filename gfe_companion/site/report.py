@@ -83,7 +83,7 @@ def _body(notebook: nbformat.NotebookNode) -> str:
     exporter = HTMLExporter(template_name="basic")
     exporter.register_filter("markdown2html", to_html)
     body, _ = exporter.from_notebook_node(notebook)
-    return body.replace('.ipynb"', '.html"')  # links between notebooks become links between pages
+    return re.sub(r'\.ipynb(?=["#])', ".html", body)  # links between notebooks become links between pages
 
 
 def _plain(title: str) -> str:
