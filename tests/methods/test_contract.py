@@ -225,9 +225,12 @@ def test_an_image_is_encoded_alike_in_any_batch(case):
 
 
 def test_only_those_that_depend_on_the_batch_are_excused():
-    excused = [case for case in CASES.values() if getattr(case.registered, "joint", False)]
-    for kind in {type(case.registered) for case in excused}:
-        assert not all(parts_are_alike(case, DEEP) for case in excused if type(case.registered) is kind)
+    """Near a minimum that all share they may end alike, so that it takes one rung of an entrant that does not."""
+    alike: dict[str, list[bool]] = {}
+    for name, case in CASES.items():
+        if getattr(case.registered, "joint", False):
+            alike.setdefault(name.split()[0], []).append(parts_are_alike(case, DEEP))
+    assert not [name for name, found in alike.items() if all(found)]
 
 
 @every
