@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from gfe_companion.cli.environment import Exit, Stop
 
@@ -39,7 +40,7 @@ Time encoders, trainings and their scaling side by side in this one process. Let
 class Parser(argparse.ArgumentParser):
     """Argparse, with a wrong argument told in one sentence."""
 
-    def error(self, message: str) -> None:
+    def error(self, message: str) -> NoReturn:
         """Raise Stop (USAGE)."""
         raise Stop(f"{message}; --help shows all", Exit.USAGE)
 

@@ -8,6 +8,7 @@ import platform
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -87,7 +88,7 @@ def scaling(dataset: Dataset, device: str, repeats: int = 5) -> pd.DataFrame:
     Columns: encoder, batch_size, latent_dim, seconds (median of ``repeats``), per_second. The decoders are untrained:
     no encoder stops early on them.
     """
-    solvers = {
+    solvers: dict[str, Solver] = {
         "NesterovAMD, 20 trials": NesterovAMD(tolerance=0.0, max_trials=20),
         "QuasiNewtonAMD, 20 trials": QuasiNewtonAMD(tolerance=0.0, max_trials=20),
         "LevenbergMarquardt, 5 trials": LevenbergMarquardt(tolerance=0.0, first=None, max_trials=5),
@@ -100,7 +101,7 @@ def scaling(dataset: Dataset, device: str, repeats: int = 5) -> pd.DataFrame:
         decoder = Decoder(latent_dim=dim, generator=Generator().manual_seed(0)).to(device)
         images = dataset.train.images[:size].to(device)
         for name, solver in solvers.items():
-            seconds = median_seconds(lambda d=decoder, y=images, s=solver: s.encode(Objective(d, y)), device, repeats)
+            seconds = median_seconds(partial(solver.encode, Objective(decoder, images)), device, repeats)
             row = {"encoder": name, "batch_size": size, "latent_dim": dim, "seconds": seconds}
             rows.append(row | {"per_second": size / seconds})
     return pd.DataFrame(rows)
@@ -118,7 +119,7 @@ def small_batches(
     device, rows = images.device.type, []
     for number, (batch, lowest) in enumerate(zip(images.split(size), best.split(size), strict=True)):
         objective, least = Objective(decoder, batch), float(lowest.double().mean())
-        unit = median_seconds(lambda o=objective: o.value_and_grad(o.start()), device, 10 * repeats)
+        unit = median_seconds(partial(objective.value_and_grad, objective.start()), device, 10 * repeats)
         for racer in racers:
             row = {"batch": number, "encoder": racer.name}
             found = cheapest(racer, decoder, batch, least, (target,), limit_s)[target]
@@ -126,8 +127,8 @@ def small_batches(
                 solver, passes = found
                 row |= {"solver": repr(solver), "passes": passes / len(batch)}
                 row["gap"] = float(solver.encode(objective).loss.double().mean()) / least - 1
-                row["seconds"] = median_seconds(lambda o=objective, s=solver: s.encode(o), device, repeats)
-                row["gradients"] = row["seconds"] / unit
+                seconds = median_seconds(partial(solver.encode, objective), device, repeats)
+                row |= {"seconds": seconds, "gradients": seconds / unit}
             rows.append(row)
     return pd.DataFrame(rows, columns=["batch", "encoder", "solver", "passes", "gap", "seconds", "gradients"])
 

@@ -6,17 +6,17 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import linear_problem, mlp, quadratic, seeded
-from gfe_companion.studies.experiments import FAST
 
 from gfe_companion.cli import bench
 from gfe_companion.cli.arguments import parse_bench
 from gfe_companion.cli.bench import median_seconds, small_batches, training_race
 from gfe_companion.cli.environment import Exit, Stop
 from gfe_companion.datasets import load, locate
+from gfe_companion.methods import FAST, Entrant, entrants
 from gfe_companion.methods.baselines import AdamEncoder, LBFGSEncoder, OdeEncoder
 from gfe_companion.runs import race
 from gfe_companion.runs.optimum import optimum
-from gfe_companion.runs.race import Entrant, cheapest, encoding_race, entrants
+from gfe_companion.runs.race import cheapest, encoding_race
 from gfe_core.amd import AMD
 from gfe_core.levenberg_marquardt import LevenbergMarquardt
 from gfe_core.objective import Objective

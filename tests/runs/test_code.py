@@ -149,11 +149,14 @@ def test_what_is_shown_counts_by_its_text(copied):
     shows = "import inspect\nfrom gfe_core import nesterov\nprint(inspect.getsource(nesterov))\n"
     (copied.root / "gfe_core" / "shows.py").write_text(shows)
     (copied.root / "gfe_core" / "uses.py").write_text("from gfe_core import nesterov\n")
-    before = [code.now().closure([f"gfe_core.{name}"]) for name in ("shows", "uses")]
+    (copied.root / "gfe_core" / "own.py").write_text('"""Words."""\nprint(__doc__)\n')
+    before = [code.now().closure([f"gfe_core.{name}"]) for name in ("shows", "uses", "own")]
+    copied("gfe_core/own.py", "Words", "Other words")
     copied("gfe_core/nesterov.py", '"""', '"""In other words: ')
-    after = [code.now().closure([f"gfe_core.{name}"]) for name in ("shows", "uses")]
+    after = [code.now().closure([f"gfe_core.{name}"]) for name in ("shows", "uses", "own")]
     assert code.changed(before[0], after[0]) == ["gfe_core.nesterov"]
     assert before[1] == after[1]
+    assert before[2] != after[2]
 
 
 def test_half_an_edit_is_a_change_and_no_error(copied):

@@ -11,6 +11,7 @@ from gfe_companion.runs import code
 from gfe_companion.runs.configs import Train
 
 FILE = '''"""A solver of one's own."""
+import functools
 from dataclasses import dataclass
 
 from gfe_core.nesterov import Nesterov
@@ -66,9 +67,17 @@ def test_a_solver_of_ones_own_counts_with_what_it_uses(outside):
         ("helper(self.tau)", "helper(self.tau + 1)"),
         ("FACTOR * x", "FACTOR + x"),
         ("FACTOR = 2.0", "FACTOR = 3.0"),
+        ("def helper(x):", "def helper(x, y=1.0):"),
         ("    tau: float = 1.0\n", "    tau: float = 1.0\n\n    def more(self):\n        return 1\n"),
     ]:
-        assert rests(FILE.replace(old, new)) != before, old
+        assert rests(FILE.replace(old, new)) != before, new
+    closed = FILE.replace(
+        "def helper(x):", "def made(y):\n    return lambda x: x + y\n\nhelper = made(1.0)\n\ndef other(x):"
+    )
+    assert rests(closed) != rests(closed.replace("made(1.0)", "made(2.0)"))
+    assert rests(FILE.replace("helper(x):", "helper(x, y=1):")) != rests(FILE.replace("helper(x):", "helper(x, y=2):"))
+    cached = FILE.replace("def helper", "@functools.cache\ndef helper")
+    assert rests(cached) != rests(cached.replace("FACTOR * x", "FACTOR + x"))
     inherits = FILE.replace("class Mine:", "class Mine(AMD):").replace(
         "from gfe_core.n", "from gfe_core.amd import AMD\nfrom gfe_core.n"
     )
@@ -78,7 +87,7 @@ def test_a_solver_of_ones_own_counts_with_what_it_uses(outside):
 def test_a_solver_of_a_notebook_has_the_same_key_in_a_worker():
     """Its class has no file there: it travels as bytecode."""
     namespace = {"__name__": "__main__"}
-    exec(FILE.replace("x):\n", "x):\n    assert x in {1.0, 2.0, 'a', 'b'}\n"), namespace)
+    exec(FILE.replace("x):\n", "x):\n    assert x in {1.0, 2.0, 'a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'}\n"), namespace)
     config = train(namespace["Mine"]())
     here = code.rests_on(config)
     assert "__main__.Mine" in here and "__main__.helper" in here
