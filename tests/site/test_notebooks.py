@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from statistics import median
 
 import nbformat
 import pandas as pd
@@ -62,7 +63,7 @@ def test_every_figure_is_there_in_all_its_forms(smoke):
     table = pd.read_csv(figures / "table1.csv")
     assert list(table) == ["images", "method", "seed", "test_loss"]
     assert set(table.method) == {"ae", "gfe_amd_uncapped", "ae_then_amd"}
-    assert "stand-in for MNIST" in (figures / "table1.md").read_text()
+    assert "MNIST, 5,000 images" in (figures / "table1.md").read_text()
     table = pd.read_csv(figures / "table2.csv")
     assert list(table) == ["dataset", "method", "seed", "test_loss"]
     assert set(table.dataset) == {"mnist", "segmented_mnist", "fashion_mnist"}
@@ -83,10 +84,10 @@ def test_the_report_shows_every_notebook_and_figure(smoke):
         assert (report / "figures" / picture.name).exists()
 
 
-def test_the_executed_notebook_says_that_stand_ins_are_stand_ins(smoke):
+def test_the_executed_notebook_says_which_images_it_rests_on(smoke):
     for path in NOTEBOOKS:
         text = (smoke[0] / "build" / "smoke" / path.name).read_text()
-        assert "stand-in for MNIST" in text
+        assert "MNIST, 5,000 images" in text
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -103,6 +104,18 @@ def test_a_notebook_is_a_tidy_page(path):
     assert tagged[0].source.startswith('profile: str = "quick"')
     for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", "\n".join(c.source for c in cells(path, "markdown"))):
         assert (path.parent / link).exists(), f"{link} leads nowhere"
+
+
+def test_notebooks_are_thin():
+    """The method and one line a figure: no plotting, no assembled text, no long cell."""
+    lengths = []
+    for path in NOTEBOOKS:
+        for cell in cells(path, "code"):
+            lengths.append(len([line for line in cell.source.splitlines() if line.strip()]))
+            assert lengths[-1] <= 15, f"{path.stem}: a cell of {lengths[-1]} lines"
+            assert not re.search(r"\bplt\b|subplots|Markdown\(|display\(|\.join\(", cell.source), cell.source
+    assert sum(lengths) <= 900
+    assert median(lengths) <= 5
 
 
 def test_the_playground_runs(smoke, monkeypatch, tmp_path):
