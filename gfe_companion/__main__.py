@@ -69,7 +69,7 @@ def test(argv: list[str]) -> int:
         def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo) -> None:
             codes[pytest.ExitCode.INTERRUPTED] = Exit.INTERRUPTED if excinfo.type is KeyboardInterrupt else Exit.FAILED
 
-    codes = {pytest.ExitCode.OK: Exit.DONE, pytest.ExitCode.USAGE_ERROR: Exit.USAGE}
+    codes: dict[int, Exit] = {pytest.ExitCode.OK: Exit.DONE, pytest.ExitCode.USAGE_ERROR: Exit.USAGE}
     os.chdir(ROOT)
     return codes.get(pytest.main(argv or ["-q", "tests"], plugins=[Interrupted()]), Exit.FAILED)
 
