@@ -104,7 +104,9 @@ def fig_stability(setting: Setting, jumps: pd.DataFrame) -> Picture:
     panels[0].set_ylim(-0.05 * rates.bound.max(), None)
     panels[1].yaxis.set_major_formatter(lambda value, _: f"{value:+.1%}")
     panels[1].axhline(JUMP, color="gray", linestyle=":")
-    heading = f"{title}: rises above {100 * JUMP:.0f} % within 10 iterations ({jumps.seed.nunique()} seeds pooled)"
+    count = jumps.seed.nunique()
+    pooled = f"{count} seeds pooled" if count > 1 else "one seed"
+    heading = f"{title}: rises above {100 * JUMP:.0f} % within 10 iterations ({pooled})"
     figure.suptitle(heading, fontsize="medium")
     alt = (
         f"Jumps of the validation loss above {100 * JUMP:.0f} % per 1,000 iterations with their upper 95 % bounds, "
