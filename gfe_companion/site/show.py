@@ -9,6 +9,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import torch
 from IPython.display import Image, Markdown, display
+from matplotlib.figure import Figure
 
 from gfe_companion.evidence.scorecard import verdicts
 from gfe_companion.runs.folders import handed_out
@@ -75,7 +76,7 @@ def save_picture(picture: Picture, folder: Path) -> None:
     figure, name, data = picture.figure, picture.name, picture.data
     box = None
     if mark := _mark(folder, name):
-        figure.text(0.01, -0.01, mark, fontsize=6, va="top")  # below all that is drawn
+        _write_below(figure, mark)
         box = "tight"
     _whole(folder / f"{name}.png", lambda path: figure.savefig(path, format="png", bbox_inches=box))
     figure.set_layout_engine("none")  # the layout is found: a second time would cost as much as drawing
@@ -86,6 +87,18 @@ def save_picture(picture: Picture, folder: Path) -> None:
     plt.close(figure)
     alt = f"{picture.alt} {mark}".strip()
     display(Image((folder / f"{name}.png").read_bytes(), alt=alt), metadata=_made(folder, name))
+
+
+def _write_below(figure: Figure, line: str) -> None:
+    """A small line below all that is drawn, which stays where it is; to be saved in a tight box."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # the layout is found
+    for legend in figure.legends:  # one outside the axes would move with the edge of the box
+        corner = figure.transFigure.inverted().transform(legend.get_window_extent().min)
+        legend.borderaxespad = 0
+        legend.set_loc("lower left")
+        legend.set_bbox_to_anchor(tuple(corner), figure.transFigure)
+    figure.text(0.01, -0.01, line, fontsize=6, va="top")
 
 
 def save_table(table: Table, folder: Path) -> None:
