@@ -71,7 +71,8 @@ def test(argv: list[str]) -> int:
 
     codes: dict[int, Exit] = {pytest.ExitCode.OK: Exit.DONE, pytest.ExitCode.USAGE_ERROR: Exit.USAGE}
     os.chdir(ROOT)
-    return codes.get(pytest.main(argv or ["-q", "tests"], plugins=[Interrupted()]), Exit.FAILED)
+    whole = ["-q", "-n", str(min(4, os.cpu_count() or 1)), "--dist", "loadfile", "tests"]  # a file's tests share runs
+    return codes.get(pytest.main(argv or whole, plugins=[Interrupted()]), Exit.FAILED)
 
 
 def bench(argv: list[str]) -> int:

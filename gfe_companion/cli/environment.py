@@ -161,7 +161,16 @@ def _make(root: Path, held: IO[str]) -> None:
             entry.unlink()
     base = getattr(sys, "_base_executable", None) or sys.executable  # outlives .venv, should that be the one running
     look = "check the network, the package index that pip is set to use, and the free space"
-    pip: list[str | Path] = [python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
+    pip: list[str | Path] = [
+        python,
+        "-m",
+        "pip",
+        "install",
+        "--disable-pip-version-check",
+        "--no-input",
+        "--progress-bar",
+        "off",
+    ]
     with (root / "build" / "environment.log").open("w+", errors="replace") as log:
         step = _Steps(log, held)
         step([base, "-m", "venv", venv], "venv could not make .venv", f"repair Python {version} at {base}")

@@ -331,9 +331,7 @@ def test_an_interrupted_run_goes_on_on_the_device(home, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         runs.run(config(solver=WARM, images=160), EMBEDDED)
     begun = []
-    monkeypatch.setattr(
-        train.Training, "advance", lambda self, *rest: begun.append(self.images) or real(self, *rest)
-    )
+    monkeypatch.setattr(train.Training, "advance", lambda self, *rest: begun.append(self.images) or real(self, *rest))
     resumed = runs.run(config(solver=WARM, images=160), EMBEDDED)
     assert begun[0] == 96
     assert list(resumed.history.validation_loss) == pytest.approx(list(whole.history.validation_loss), rel=1e-4)

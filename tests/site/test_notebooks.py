@@ -71,7 +71,9 @@ def test_every_figure_is_there_in_all_its_forms(smoke):
     assert set(pd.read_csv(figures / "table_07_latents.csv").data) == {"full", "few"}
     judged = pd.read_csv(figures / "scorecard.csv").set_index("claim")
     of_clothes = {name for name, entry in statements().items() if "fashion_mnist" in entry["data"]}
-    assert set(judged.index[judged.verdict == NOT_MEASURED]) == of_clothes, "the environment ships no clothes"
+    unmeasured = set(judged.index[judged.verdict == NOT_MEASURED])
+    by_the_clock = {"ours_below_ae_on_the_clock"}  # on a busy machine the curves of so short a run share no time
+    assert unmeasured - by_the_clock == of_clothes, "the environment ships no clothes"
 
 
 def test_the_report_shows_every_notebook_and_figure(smoke):
