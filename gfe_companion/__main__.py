@@ -33,7 +33,7 @@ exit codes: 0 done, 1 a test failed, 2 wrong arguments, 3 no environment, 4 no d
 
 examples:
   ./run_tests.sh -x -k amd
-  ./run_tests.sh -n 2 -m "not slow" tests/test_environment.py"""
+  ./run_tests.sh -n 2 -m "not slow" tests/cli/test_environment.py"""
 
 
 def enter(argv: list[str]) -> Path:

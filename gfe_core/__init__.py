@@ -1,6 +1,7 @@
 """Gradient flow encoding: an image's code is found by following the gradient of its own loss, with a decoder alone.
 
-One file holds one section of the paper; torch is all it needs. Modules import from one another and never from here.
+The paper's sections have a file each, as has what goes beyond them; torch is all it needs. Modules import from one
+another and never from here.
 """
 
 from gfe_core.accelerated import BarzilaiBorweinAMD, NesterovAMD, QuasiNewtonAMD
@@ -12,11 +13,12 @@ from gfe_core.levenberg_marquardt import GaussNewtonBFGS, LevenbergMarquardt
 from gfe_core.models import AutoEncoder, Decoder, Encoder
 from gfe_core.nesterov import Nesterov
 from gfe_core.objective import Objective, bce
-from gfe_core.training import Training, encode_all
+from gfe_core.training import Recipe, Training, autoencoder_step, encode_all, encoding_step
 from gfe_core.warm import WarmStart
 
 __all__ = [
     "AMD", "AdjointGradient", "ApproximateGradient", "AutoEncoder", "BarzilaiBorweinAMD", "Decoder", "Encoder",
     "Encoding", "FixedGrid", "GaussNewtonBFGS", "LevenbergMarquardt", "Nesterov", "NesterovAMD", "Objective",
-    "QuasiNewtonAMD", "Status", "Training", "WarmStart", "bce", "encode_all",
+    "QuasiNewtonAMD", "Recipe", "Status", "Training", "WarmStart", "autoencoder_step", "bce", "encode_all",
+    "encoding_step",
 ]  # fmt: skip

@@ -38,7 +38,7 @@ class LevenbergMarquardt(Trials[DampedState]):
     cross-entropy, m the mean of the diagonal of J^T W J. lambda, each image's own, starts at ``damping``, shrinks by
     ``beta`` where the loss falls and grows by 1 / ``beta`` where not. Cost of an image: one forward pass a trial, and
     1 + d more where it is accepted. From far away Gauss-Newton steps lead into bad basins, so that ``first`` goes
-    before; None does without.
+    before, with trials of its own; None does without.
     """
 
     tolerance: float = 1e-5

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-# torchvision is looked for and not imported: beside a torch without CUDA its import needs the cure that data.py holds.
+# torchvision is looked for and not imported: beside a torch without CUDA its import needs a cure (datasets/files.py).
 PROBE = """
 import importlib.util
 import filelock, hypothesis, ipykernel, IPython, ipywidgets, joblib, jupyterlab, latex2mathml, matplotlib, mlxtend, mypy

@@ -60,17 +60,18 @@ class Plan:
     planned: dict[RunConfig, float | None] = field(default_factory=dict)
 
     def lines(self, notebook: Notebook) -> list[str]:
-        """What is to be done for ``notebook``; nothing, and no run is made, where all that it made is there."""
+        """What is to be done for ``notebook``: nothing where all that it made is there."""
         why = "--force" if self.forced else notebook.why()
         if not why:
             return [f"{notebook.path.stem}: nothing to do"]
         groups: dict[str, list[RunConfig]] = {}
         counts = {"current": 0, "of older code and kept": 0, "to be computed": 0, "planned above": 0}
         present, waiting = code.now(), notebook.needs()
-        seen = set(waiting)
+        asked, seen = set(waiting), set(waiting)
         while waiting:
             config = waiting.pop(0)
-            found = None if self.forced else find(config, present)
+            exact = config not in asked  # what is computed anew never rests on runs of older code
+            found = None if self.forced else find(config, present, exact)
             if found:
                 counts["of older code and kept" if found.older else "current"] += 1
                 continue

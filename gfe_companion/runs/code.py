@@ -84,7 +84,7 @@ class Code:
     def rests_on(self, config: RunConfig) -> dict[str, str]:
         """The digest of everything that the numbers of ``config`` depend on besides its settings, by name.
 
-        That are the modules of its own class, its solvers, its data set and of the runs it depends on, with what these
+        These are the modules of its own class, its solvers, its data set and of the runs it depends on, with what these
         import; and classes and functions from outside both packages.
         """
         roots, outside = self._parts(config)

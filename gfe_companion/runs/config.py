@@ -95,8 +95,8 @@ def _plain(value: object, field: str) -> object:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise TypeError(
-        f"{field} = {value!r} says not what its settings are, so that runs with others could not be told apart: give a "
-        "number, a string, a function, a frozen dataclass or a tuple of these."
+        f"{field} = {value!r} does not say what its settings are, so that runs with others could not be told apart: "
+        "give a number, a string, a function, a frozen dataclass or a tuple of these."
     )
 
 

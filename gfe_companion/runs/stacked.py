@@ -152,8 +152,8 @@ class StackedTraining(Training):
             raise ValueError(f"{len(generators)} generators for {stack.members} decoders; pass one for each of them.")
         self.solver, self.generators = solver, generators
         self.learners: list[WarmEncoder] = []
-        if isinstance(solver, WarmStart):
-            together = StackedWarmEncoder(solver, stack.members)
+        if hasattr(solver, "encoder"):
+            together = StackedWarmEncoder(solver, stack.members)  # type: ignore[arg-type]
             self.solver, self.learners = together, together.encoders  # type: ignore[assignment]
         self.summed = torch.zeros(stack.members, dtype=torch.float64, device=pool.device)
 

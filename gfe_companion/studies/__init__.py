@@ -1,1 +1,1 @@
-"""One module a notebook: the runs that it needs, its tables, its figures and its sentences."""
+"""A module named after each notebook, and its parts: runs, tables, figures and sentences."""

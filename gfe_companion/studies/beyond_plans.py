@@ -12,7 +12,6 @@ from gfe_companion.methods.baselines import CoordinatesOnly, StartOnly
 from gfe_companion.runs.configs import Evaluate, Optimum, Race, RunConfig, Train, TrainStored
 from gfe_companion.runs.profiles import CURVE_IMAGES, Setting
 from gfe_companion.runs.store import run_grid
-from gfe_companion.studies.plans import plans as plans_of_the_paper
 from gfe_companion.studies.plans import table1, table2
 from gfe_core.accelerated import BarzilaiBorweinAMD, NesterovAMD, QuasiNewtonAMD
 from gfe_core.encoding import Solver
@@ -212,14 +211,6 @@ def planned(setting: Setting) -> list[RunConfig]:
     """All runs of the frames above, without those that they rest on."""
     plans = [make(setting) for make in (curves, ends, gaps, compared, stability, auto_decoders)]
     return [*dict.fromkeys(config for plan in plans for config in plan.config), race(setting)]
-
-
-def everything(setting: Setting) -> list[RunConfig]:
-    """Every run of a profile, of the paper and beyond it, those that others rest on included."""
-    found = [config for plan in plans_of_the_paper(setting) for config in plan.config] + planned(setting)
-    for config in found:  # grows on the way
-        found += config.dependencies()
-    return list(dict.fromkeys(found))
 
 
 def reached(plan: pd.DataFrame, setting: Setting) -> pd.DataFrame:

@@ -141,7 +141,7 @@ def table1(setting: Setting, runs: pd.DataFrame) -> Table:
         pd.DataFrame(list(zip(*cells, strict=True)), columns=names),
         f"Table 1 on {dataset.title}: test cross-entropy, mean ± 95 % interval, seeds {seeds}",
         f"The AE's own encoder is tested on all {len(dataset.test.images):,} test images, "
-        f"encoding by AMD on the first {tested:,}. "
+        f"every other method on the first {tested:,}. "
         f"Uncapped AMD departs from the paper: s_max = {UNCAPPED.s_max:g}, "
         f"s grows from the last accepted step, {UNCAPPED.max_trials} trials at most, "
         "also in \u201cAE, then AMD\u201d. "

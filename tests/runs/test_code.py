@@ -8,7 +8,7 @@ import pytest
 from gfe_companion.runs import code, folders
 from gfe_companion.runs.configs import Evaluate, Race, Stiffness, Train, TrainByAdjoint, TrainStored
 from gfe_companion.runs.profiles import ROOT, Setting
-from gfe_companion.studies.beyond_plans import everything
+from gfe_companion.studies.needs import everything
 from gfe_core.amd import AMD
 from gfe_core.fixed_grid import FixedGrid, decaying
 from gfe_core.nesterov import Nesterov
