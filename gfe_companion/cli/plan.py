@@ -66,16 +66,18 @@ class Plan:
             return [f"{notebook.path.stem}: nothing to do"]
         groups: dict[str, list[RunConfig]] = {}
         counts = {"current": 0, "of older code and kept": 0, "to be computed": 0, "planned above": 0}
-        present, waiting = code.now(), notebook.needs()
-        asked, seen = set(waiting), set(waiting)
+        present = code.now()
+        waiting = [(config, False) for config in notebook.needs()]
+        seen = set(waiting)
         while waiting:
-            config = waiting.pop(0)
-            exact = config not in asked  # what is computed anew never rests on runs of older code
+            config, exact = waiting.pop(0)  # exact: what is computed anew never rests on runs of older code
             found = None if self.forced else find(config, present, exact)
+            if exact and (config, False) in seen and (found or config in self.planned):
+                continue  # counted already, as one that the notebook asks for
             if found:
                 counts["of older code and kept" if found.older else "current"] += 1
                 continue
-            more = [needed for needed in config.dependencies() if needed not in seen]
+            more = [(needed, True) for needed in config.dependencies() if (needed, True) not in seen]
             seen.update(more)
             waiting += more
             if config in self.planned:

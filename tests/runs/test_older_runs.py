@@ -3,9 +3,12 @@
 import shutil
 import time
 import warnings
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from gfe_companion.cli.plan import Plan
 from gfe_companion.datasets import Source
 from gfe_companion.runs import code, folders, store
 from gfe_companion.runs.configs import Evaluate, Train
@@ -132,6 +135,19 @@ def test_what_is_made_anew_never_rests_on_older_code(monkeypatch, newer, execute
     kept, made = store.run_grid(TESTS, SETTING)
     assert kept.older and not made.older
     assert executed == [TRAINING, TESTS[0], TRAINING, TESTS[1]]
+
+
+def test_the_plan_counts_what_is_made_anew_because_older_code_is_no_base(monkeypatch, newer):
+    """One test is kept, the other is computed, and with it the training, though an older one is there."""
+    store.run(TESTS[0], ORIGIN)
+    newer()
+    monkeypatch.setenv("GFE_KEEP_RUNS", "1")
+    for needs in (TESTS, [TRAINING, *TESTS]):
+        page = SimpleNamespace(path=Path("05_page.ipynb"), why=lambda: "edited", needs=lambda needs=needs: needs)
+        plan = Plan(SETTING)
+        said = plan.lines(page)[1]
+        assert f"{len(needs) - 1} of older code and kept, 2 to be computed" in said
+        assert set(plan.planned) == {TRAINING, TESTS[1]}
 
 
 def test_folders_of_other_names_are_left_alone(monkeypatch, home, newer):
