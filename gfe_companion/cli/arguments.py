@@ -106,9 +106,7 @@ def bench_parser() -> Parser:
         metavar="S",
         help="seconds an encoding may take (default 60)",
     )
-    sources = (
-        "auto (default): GFE_DATA's folder, or what can be had; embedded: those shipped; DIR: where MNIST/raw is"
-    )
+    sources = "auto (default): GFE_DATA's folder, or what can be had; embedded: those shipped; DIR: where MNIST/raw is"
     add("--data", default="auto", metavar="auto|embedded|DIR", help=sources)
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default: auto)")
     add(
@@ -144,9 +142,7 @@ def parser() -> Parser:
     add = made.add_argument
     sizes = "smoke: tiny, to see that all runs; quick (default): the paper in the small; paper: its full sizes"
     add("--profile", choices=("smoke", "quick", "paper"), default="quick", help=sizes)
-    sources = (
-        "auto (default): GFE_DATA's folder, or what can be had; embedded: those shipped; DIR: where MNIST/raw is"
-    )
+    sources = "auto (default): GFE_DATA's folder, or what can be had; embedded: those shipped; DIR: where MNIST/raw is"
     add("--data", type=place, default="auto", metavar="auto|embedded|DIR", help=sources)
     add("--only", type=numbers, action="extend", default=[], metavar="05", help="only this notebook, or 05,06; repeats")
     add("--from", type=number, dest="start", metavar="05", help="this notebook and those after it")
