@@ -1,37 +1,16 @@
 """A run's key stands for the code that it rests on: that code, all of it, and no other."""
 
-import shutil
 import time
 
 import pytest
 
 from gfe_companion.runs import code, folders
 from gfe_companion.runs.configs import Evaluate, Race, Stiffness, Train, TrainByAdjoint, TrainStored
-from gfe_companion.runs.profiles import ROOT, Setting
+from gfe_companion.runs.profiles import Setting
 from gfe_companion.studies.needs import everything
 from gfe_core.amd import AMD
 from gfe_core.fixed_grid import FixedGrid, decaying
 from gfe_core.nesterov import Nesterov
-
-
-@pytest.fixture
-def copied(monkeypatch, tmp_path):
-    """A copy of both packages that keys are made of, and a function that edits a file of it."""
-    for package in code.PACKAGES:
-        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__", ".*"))
-    monkeypatch.setattr(code, "ROOT", tmp_path)
-
-    def edit(path, old, new):
-        text = (tmp_path / path).read_text()
-        assert old in text
-        (tmp_path / path).write_text(text.replace(old, new, 1))
-
-    def add(path, text):
-        with (tmp_path / path).open("a") as file:
-            file.write(f"\n\n{text}\n")
-
-    edit.root, edit.add = tmp_path, add
-    return edit
 
 
 def train(solver=None, dataset="mnist", kind=Train):

@@ -29,16 +29,6 @@ def home(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def executed(monkeypatch):
-    """The configurations that have been executed."""
-    seen = []
-    for kind in (Train, Evaluate):
-        execute = kind.execute
-        monkeypatch.setattr(kind, "execute", lambda c, *rest, execute=execute: seen.append(c) or execute(c, *rest))
-    return seen
-
-
-@pytest.fixture
 def newer(monkeypatch, tmp_path):
     """A function that changes AMD, and restarts the kernel."""
     for package in code.PACKAGES:

@@ -1,35 +1,14 @@
 """Code that changed under a running kernel makes no numbers: what is in memory is not what the key would say."""
 
 import os
-import shutil
 
 import pytest
 
 from gfe_companion.datasets import Source
 from gfe_companion.runs import code, folders, store
 from gfe_companion.runs.configs import Evaluate, Train
-from gfe_companion.runs.profiles import PROFILES, ROOT, Setting
+from gfe_companion.runs.profiles import PROFILES, Setting
 from gfe_core.amd import AMD
-
-
-@pytest.fixture
-def copied(monkeypatch, tmp_path):
-    """A copy of both packages that keys are made of, and a function that edits a file of it."""
-    for package in code.PACKAGES:
-        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__", ".*"))
-    monkeypatch.setattr(code, "ROOT", tmp_path)
-
-    def edit(path, old, new):
-        text = (tmp_path / path).read_text()
-        assert old in text
-        (tmp_path / path).write_text(text.replace(old, new, 1))
-
-    def add(path, text):
-        with (tmp_path / path).open("a") as file:
-            file.write(f"\n\n{text}\n")
-
-    edit.root, edit.add = tmp_path, add
-    return edit
 
 
 @pytest.fixture

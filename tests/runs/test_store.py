@@ -38,16 +38,6 @@ def home(monkeypatch, tmp_path):
     return tmp_path
 
 
-@pytest.fixture
-def executed(monkeypatch):
-    """The configurations that have been executed."""
-    seen = []
-    for kind in (Train, Evaluate):
-        execute = kind.execute
-        monkeypatch.setattr(kind, "execute", lambda c, *rest, execute=execute: seen.append(c) or execute(c, *rest))
-    return seen
-
-
 def test_a_run_is_executed_once_and_read_afterwards(executed):
     first, second = runs.run(train(), EMBEDDED), runs.run(train(), EMBEDDED)
     assert len(executed) == 1
@@ -141,9 +131,10 @@ def test_results_do_not_depend_on_the_number_of_jobs(tmp_path, monkeypatch):
     pd.testing.assert_frame_equal(*histories)
 
 
-@pytest.mark.parametrize(("profile", "count", "jobs"), [("smoke", 4, 1), ("smoke", 5, 2), ("quick", 2, 2)])
-def test_a_few_short_runs_start_no_processes(monkeypatch, home, profile, count, jobs):
-    asked = []
+@pytest.mark.parametrize(("more", "jobs"), [(-1, 1), (0, 2)], ids=["one fewer", "as many"])
+@pytest.mark.parametrize("profile", PROFILES)
+def test_fewer_runs_than_pay_for_processes_start_none(monkeypatch, home, profile, more, jobs):
+    asked, count = [], PROFILES[profile].pool_from + more
 
     def parallel(n_jobs, **_):
         asked.append(n_jobs)
