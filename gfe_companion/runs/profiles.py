@@ -90,7 +90,7 @@ PROFILES = {
         Profile(
             name="smoke", seeds=(0,), table1_images=(480, 960), literal_amd=False, test_images=150,
             curve_ae=960, curve_gfe=0, curve_ae_seeds=1, curve_gfe_seeds=0, validation_images=50,
-            pool_from=9, slices=10, drawn_slices=24, flow_images=480, adjoint_slices=20, adjoint_images=160,
+            pool_from=9, slices=10, drawn_slices=40, flow_images=480, adjoint_slices=20, adjoint_images=160,
             flow_validation_images=20, flow_seeds=1, stiff_images=1,
             converged_seeds=1, few_images=48, epoch_share=0.0016, map_images=150, unhurried_images=10,
             beyond_seeds=1, beyond_images=320, beyond_tested=40, stability_images=480, optimum_images=2,
