@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import ClassVar
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gfe_core.encoding import Encoding, EulerSteps, GradientFlow, Path, SeparateSteps
-from gfe_core.objective import Landscape
+from gfe_core.landscape import InTheta, Landscape
 
 TOO_COARSE = 0.5  # a predicted and a corrected lambda further apart than this share of its largest size are both wrong
 
@@ -30,9 +30,12 @@ class ApproximateGradient:
 
     needs_path: ClassVar[bool] = False
 
-    def __call__(self, objective: Landscape, encoding: Encoding) -> tuple[Tensor, ...]:
-        """One tensor for each decoder parameter: the gradient of the batch's summed loss at z*."""
-        return objective.all_gradients(encoding.z)[1]
+    def __call__(self, objective: Landscape, encoding: Encoding) -> InTheta:
+        """The gradient of the batch's summed loss at z*: a tensor for each decoder parameter, or None.
+
+        None stands for one that requires no gradient, or is not used.
+        """
+        return objective.all_gradients(encoding.z.flatten(1))[1]
 
 
 @dataclass(frozen=True)
@@ -62,16 +65,22 @@ class AdjointGradient:
 
     needs_path: ClassVar[bool] = True
 
-    def __call__(self, objective: Landscape, encoding: Encoding) -> tuple[Tensor, ...]:
-        """One tensor for each decoder parameter: the total derivative of the batch's summed loss at z(tau)."""
-        at_end, partial = objective.all_gradients(encoding.z)
+    def __call__(self, objective: Landscape, encoding: Encoding) -> InTheta:
+        """The total derivative of the batch's summed loss at z(tau): a tensor for each decoder parameter, or None.
+
+        None stands for one that requires no gradient, or is not used.
+        """
+        at_end, partial = objective.all_gradients(encoding.z.flatten(1))
+        total = list(partial)
         for part in integral(objective, encoding, at_end):
-            for total, slope in zip(partial, part, strict=True):
-                total -= slope
-        return partial
+            for i, slope in enumerate(part):
+                if slope is not None:
+                    before = total[i]
+                    total[i] = -slope if before is None else before.sub_(slope)
+        return tuple(total)
 
 
-def integral(objective: Landscape, encoding: Encoding, at_end: Tensor) -> Iterator[tuple[Tensor, ...]]:
+def integral(objective: Landscape, encoding: Encoding, at_end: Tensor) -> Iterator[InTheta]:
     """The integral of Eq. (4), part by part: one from each slice of the path, the last first; their sum is its value.
 
     ``at_end`` (B, d) is lambda(tau). Each part has one tensor for each decoder parameter. Costs four passes a slice.
@@ -84,14 +93,15 @@ def integral(objective: Landscape, encoding: Encoding, at_end: Tensor) -> Iterat
             "this encoding follows no flow that an adjoint could follow back; train with ApproximateGradient (Eq. 6), "
             "or encode by AMD, FixedGrid or Nesterov."
         )
-    if isinstance(path.flow, EulerSteps):
+    flow, path = path.flow, replace(path, z=path.z.flatten(2))
+    if isinstance(flow, EulerSteps):
         return _along_steps(objective, path, at_end)
-    if isinstance(path.flow, GradientFlow):
-        return _along_gradient_flow(objective, path, at_end, path.flow.alpha.tolist())
-    return _along_nesterov_flow(objective, path, at_end, path.flow.eps)
+    if isinstance(flow, GradientFlow):
+        return _along_gradient_flow(objective, path, at_end, flow.alpha.tolist())
+    return _along_nesterov_flow(objective, path, at_end, flow.eps)
 
 
-def _along_steps(objective: Landscape, path: Path, adjoint: Tensor) -> Iterator[tuple[Tensor, ...]]:
+def _along_steps(objective: Landscape, path: Path, adjoint: Tensor) -> Iterator[InTheta]:
     h = path.t.diff(dim=0)
     adjoint = adjoint.clone()
     for n in reversed(range(len(h))):
@@ -101,9 +111,7 @@ def _along_steps(objective: Landscape, path: Path, adjoint: Tensor) -> Iterator[
         yield in_theta
 
 
-def _along_gradient_flow(
-    objective: Landscape, path: Path, adjoint: Tensor, alpha: list[float]
-) -> Iterator[tuple[Tensor, ...]]:
+def _along_gradient_flow(objective: Landscape, path: Path, adjoint: Tensor, alpha: list[float]) -> Iterator[InTheta]:
     h, weight = _slices(path)
     last = len(h)
     in_z, in_theta = objective.vector_jacobian(path.z[last], adjoint)
@@ -119,7 +127,7 @@ def _along_gradient_flow(
         largest = _largest(largest, adjoint, predicted, n)
 
 
-def _along_nesterov_flow(objective: Landscape, path: Path, adjoint: Tensor, eps: float) -> Iterator[tuple[Tensor, ...]]:
+def _along_nesterov_flow(objective: Landscape, path: Path, adjoint: Tensor, eps: float) -> Iterator[InTheta]:
     h, weight = _slices(path)
     t = [time + eps for time in path.t[:, 0].tolist()]
     of_v, slope = torch.zeros_like(adjoint), torch.zeros_like(adjoint)  # lambda_v(tau) = 0, d lambda_z/dt
@@ -144,8 +152,8 @@ def _slices(path: Path) -> tuple[list[float], list[float]]:
     return h, [(before + after) / 2 for before, after in pairwise([0.0, *h, 0.0])]
 
 
-def _scaled(factor: float, parts: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return tuple(factor * part for part in parts)
+def _scaled(factor: float, parts: InTheta) -> InTheta:
+    return tuple(None if part is None else factor * part for part in parts)
 
 
 def _largest(largest: Tensor, adjoint: Tensor, predicted: Tensor, n: int) -> Tensor:

@@ -14,8 +14,8 @@ from typing import ClassVar, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from gfe_core.encoding import Encoding, EulerSteps, PathRecorder, SeparateSteps, Status
-from gfe_core.objective import Landscape, require_finite
+from gfe_core.encoding import Encoding, EulerSteps, PathRecorder, SeparateSteps, Status, shaped, warn_of_dead_starts
+from gfe_core.landscape import Landscape, Start, require_finite
 
 ROUNDING = 4.0  # a predicted decrease below this many units in the last place of the loss cannot be measured
 
@@ -106,13 +106,14 @@ class Rule(ABC, Generic[StateT]):
         """Where (b,) a refused ``trial`` says that the loss cannot fall any more: it is within the loss's rounding."""
         return trial.predicted <= ROUNDING * torch.finfo(state.loss.dtype).eps * state.loss.abs()
 
-    def encode(self, objective: Landscape, z0: Tensor | None = None, record: bool = False) -> Encoding:
+    def encode(self, objective: Landscape, z0: Start | None = None, record: bool = False) -> Encoding:
         """Encode every image from ``z0`` (B, d), zero by default: see the class."""
         before, z = objective.evaluations, objective.start(z0)
         recorder = PathRecorder(len(z)) if record else None
         end = self.descend(objective, z, torch.zeros(len(z), dtype=torch.int64, device=z.device), recorder)
         path = recorder.path(self.flow) if recorder else None
-        return Encoding(end.z, end.loss, end.t, end.steps, end.status, objective.evaluations - before, path)
+        spent = objective.evaluations - before
+        return shaped(Encoding(end.z, end.loss, end.t, end.steps, end.status, spent, path), objective)
 
     def descend(self, objective: Landscape, z: Tensor, steps: Tensor, recorder: PathRecorder | None) -> Encoding:
         """Go from ``z`` (B, d), to which ``steps`` (B,) have led, until every image is finished, and leaves the batch.
@@ -123,6 +124,7 @@ class Rule(ABC, Generic[StateT]):
         state = self.begin(objective, z, steps)
         require_finite(state.loss, "the loss at z(0)")
         require_finite(state.gradient, "the loss gradient at z(0)")
+        warn_of_dead_starts(state.gradient[steps == 0])
         z, loss, t = state.z.clone(), state.loss.clone(), self.time(state).clone()
         result = Encoding(z, loss, t, steps.clone(), torch.zeros_like(steps), evaluations=0)
         image = torch.arange(len(steps), device=steps.device)  # where the images still under way stand in the batch

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import warnings
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from gfe_core.objective import Landscape
+from gfe_core.landscape import Landscape, Start
 
 
 class Status(IntEnum):
@@ -53,7 +54,8 @@ Flow = EulerSteps | GradientFlow | NesterovFlow | SeparateSteps
 class Path:
     """The trajectory of every image, one row a step; a finished image repeats its last state.
 
-    ``t`` (steps + 1, B) . ``z`` (steps + 1, B, d) . ``loss`` (steps + 1, B); row 0 is the start, t = 0 .
+    ``t`` (steps + 1, B) . ``z`` (steps + 1, B, d), d as in :class:`Encoding` . ``loss`` (steps + 1, B); row 0 is the
+    start, t = 0 .
     ``flow`` what was followed, which an adjoint must know.
     """
 
@@ -65,10 +67,11 @@ class Path:
 
 @dataclass(frozen=True)
 class Encoding:
-    """Where the flow ended for a batch of B images.
+    """Where the flow ended for a batch of B images; ``torch.load`` takes it with ``weights_only=True``.
 
-    ``z`` (B, d) latents . ``loss`` (B,) l(y, D(z)) . ``t`` (B,) time reached . ``steps`` (B,) steps taken .
-    ``status`` (B,) values of :class:`Status` . ``evaluations`` decoder passes spent, in images, all images together .
+    ``z`` (B, d) latents, or (B, *latent_shape) . ``loss`` (B,) l(y, D(z)) . ``t`` (B,) time reached .
+    ``steps`` (B,) steps taken . ``status`` (B,) values of :class:`Status` .
+    ``evaluations`` decoder passes spent, in images, all images together .
     ``path`` the trajectory, or None unless it was recorded.
     """
 
@@ -81,10 +84,34 @@ class Encoding:
     path: Path | None = None
 
 
+torch.serialization.add_safe_globals([Encoding, Path, EulerSteps, GradientFlow, NesterovFlow, SeparateSteps, Status])
+
+
+def shaped(encoding: Encoding, objective: Landscape) -> Encoding:
+    """The same encoding with its latents in the shape that the decoder of ``objective`` takes."""
+    path = encoding.path
+    if path is not None:
+        path = replace(path, z=objective.shaped(path.z))
+    return replace(encoding, z=objective.shaped(encoding.z), path=path)
+
+
+def warn_of_dead_starts(gradient: Tensor) -> None:
+    """Warn where the loss does not change with z at the start: its ``gradient`` (B, d) is zero, and no step follows."""
+    dead = int((gradient == 0).all(dim=1).sum()) if gradient.numel() else 0
+    if dead:
+        warnings.warn(
+            f"the gradient of {dead} of {len(gradient)} images is exactly zero at z(0), so that they cannot be encoded "
+            "from there (a decoder of ReLUs without biases is flat at z = 0): pass another start z0, for example "
+            "lambda images: 0.1 * torch.randn(len(images), d).",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+
 class Solver(Protocol):
     """Encodes every image of an objective on its own: a result does not depend on what else is in the batch."""
 
-    def encode(self, objective: Landscape, z0: Tensor | None = None, record: bool = False) -> Encoding:
+    def encode(self, objective: Landscape, z0: Start | None = None, record: bool = False) -> Encoding:
         """Follow the flow from ``z0`` (B, d), the zero vector by default; ``record`` keeps the path."""
         ...
 

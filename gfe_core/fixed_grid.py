@@ -10,8 +10,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from gfe_core.encoding import Encoding, Flow, GradientFlow, Path, Status
-from gfe_core.objective import Landscape, require_finite
+from gfe_core.encoding import Encoding, Flow, GradientFlow, Path, Status, shaped, warn_of_dead_starts
+from gfe_core.landscape import Landscape, Start, require_finite
 
 
 def decaying(t: float, tau: float) -> float:
@@ -75,7 +75,7 @@ class FixedGrid(LogarithmicGrid):
 
     alpha: Callable[[float, float], float] = decaying
 
-    def encode(self, objective: Landscape, z0: Tensor | None = None, record: bool = False) -> Encoding:
+    def encode(self, objective: Landscape, z0: Start | None = None, record: bool = False) -> Encoding:
         """Encode every image from ``z0`` (B, d), zero by default: see the class."""
         times = self.times()
         for t in (*times, *((t + later) / 2 for t, later in pairwise(times))):  # where RK4 asks for it
@@ -89,12 +89,15 @@ class FixedGrid(LogarithmicGrid):
             z = objective.start(z0)
             for t, t_next in pairwise(times):
                 loss, gradient = objective.value_and_grad(z)
+                if t == 0:
+                    warn_of_dead_starts(gradient)
                 yield z, loss
                 z = rk4(field, t, t_next - t, z, -self.alpha(t, self.tau) * gradient)
             yield z, objective.value(z)
 
         alpha = [self.alpha(t, self.tau) for t in times]
-        return follow(steps(), times, objective, GradientFlow(objective.images.new_tensor(alpha)), record)
+        flow = GradientFlow(torch.tensor(alpha, dtype=objective.dtype, device=objective.images.device))
+        return follow(steps(), times, objective, flow, record)
 
 
 def follow(
@@ -109,9 +112,10 @@ def follow(
         if record:
             rows.append((z, loss))
     if record:
-        t = objective.images.new_tensor(times)[:, None].expand(-1, len(objective))
+        t = loss.new_tensor(times)[:, None].expand(-1, len(objective))
         path = Path(t, torch.stack([z for z, _ in rows]), torch.stack([loss for _, loss in rows]), flow)
     status = torch.where(torch.isfinite(loss), Status.REACHED_TAU, Status.DIVERGED)
     count = torch.full_like(status, len(times) - 1)
     spent = objective.evaluations - before
-    return Encoding(z, loss, torch.full_like(loss, times[-1]), count, status, spent, path)
+    end = Encoding(z, loss, torch.full_like(loss, times[-1]), count, status, spent, path)
+    return shaped(end, objective)

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from gfe_core.accelerated import QuasiNewtonAMD, QuasiNewtonState, Trials, Watched, watched
+from gfe_core.curvature import or_identity
 from gfe_core.descent import Measured, Rule, Trial
 from gfe_core.encoding import Encoding, PathRecorder
-from gfe_core.objective import Landscape, require_finite
+from gfe_core.landscape import Landscape
 
 
 @dataclass
@@ -32,12 +33,12 @@ class Curved(Measured):
 
 @dataclass(frozen=True)
 class LevenbergMarquardt(Trials[DampedState]):
-    """Damped Gauss-Newton steps: (J^T W J + lambda m I) p = grad_z l, z - p is tried.
+    """Damped Gauss-Newton steps: (J^T H J + lambda m I) p = grad_z l, z - p is tried.
 
-    J (P, d) is the decoder's Jacobian at z, W the curvature of the loss in the logits, p (1 - p) / P for the
-    cross-entropy, m the mean of the diagonal of J^T W J. lambda, each image's own, starts at ``damping``, shrinks by
-    ``beta`` where the loss falls and grows by 1 / ``beta`` where not. Cost of an image: one forward pass a trial, and
-    1 + d more where it is accepted. From far away Gauss-Newton steps lead into bad basins, so that ``first`` goes
+    J (P, d) is the decoder's Jacobian at z, H the Hessian of the loss in the decoder's output, diag(p (1 - p)) / P for
+    the cross-entropy, m the mean of the diagonal of J^T H J, which is a scaled identity where it vanishes. lambda, each
+    image's own, starts at ``damping``, shrinks by ``beta`` where the loss falls and grows by 1 / ``beta`` where not.
+    Cost of an image: one forward pass a trial, and 1 + d more where it is accepted. From far away Gauss-Newton steps lead into bad basins, so that ``first`` goes
     before, with trials of its own; None does without.
     """
 
@@ -62,7 +63,6 @@ class LevenbergMarquardt(Trials[DampedState]):
     def begin(self, objective: Landscape, z: Tensor, steps: Tensor) -> DampedState:
         """With the Gauss-Newton matrix at z. 1 + d forward passes."""
         at = _curved(objective, z)
-        require_finite(at.curvature.flatten(1), "the loss curvature at z(0)")
         damping = torch.full_like(at.loss, self.damping)
         return DampedState(**watched(at, z, steps), curvature=at.curvature, damping=damping)
 
@@ -90,9 +90,9 @@ class LevenbergMarquardt(Trials[DampedState]):
 
 @dataclass(frozen=True)
 class GaussNewtonBFGS(QuasiNewtonAMD):
-    """BFGS whose first inverse curvature is s_0 (J^T W J + damping m I)^-1, each image's own, from one look at J.
+    """BFGS whose first inverse curvature is s_0 (J^T H J + damping m I)^-1, each image's own, from one look at J.
 
-    W and m are those of :class:`LevenbergMarquardt`. A Jacobian costs as much as ten gradients or more; looked at once,
+    H and m are those of :class:`LevenbergMarquardt`. A Jacobian costs as much as ten gradients or more; looked at once,
     near the minimum, it leaves BFGS little to learn. Cost of an image: 1 + d forward passes at first, then one forward
     and one backward pass a trial.
     """
@@ -108,14 +108,13 @@ class GaussNewtonBFGS(QuasiNewtonAMD):
     def begin(self, objective: Landscape, z: Tensor, steps: Tensor) -> QuasiNewtonState:
         """With the inverse of the damped Gauss-Newton matrix at z. 1 + d forward passes."""
         at = _curved(objective, z)
-        require_finite(at.curvature.flatten(1), "the loss curvature at z(0)")
         inverse = self.s_0 * torch.linalg.inv_ex(_damped(at.curvature, torch.full_like(at.loss, self.damping)))[0]
         return self.along(at, z, steps, inverse, fresh=False)
 
 
 def _curved(objective: Landscape, z: Tensor) -> Curved:
     loss, gradient, curvature = objective.gauss_newton(z)
-    return Curved(loss, gradient, gradient.square().sum(dim=1), curvature)
+    return Curved(loss, gradient, gradient.square().sum(dim=1), or_identity(curvature, gradient, z))
 
 
 def _damped(curvature: Tensor, damping: Tensor) -> Tensor:

@@ -10,9 +10,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from gfe_core.encoding import Encoding, NesterovFlow
+from gfe_core.encoding import Encoding, NesterovFlow, warn_of_dead_starts
 from gfe_core.fixed_grid import LogarithmicGrid, follow, rk4
-from gfe_core.objective import Landscape
+from gfe_core.landscape import Landscape, Start
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Nesterov(LogarithmicGrid):
         if not 0 < self.eps < math.inf:
             raise ValueError(f"eps = {self.eps}: it keeps the friction finite at t = 0 and must be positive.")
 
-    def encode(self, objective: Landscape, z0: Tensor | None = None, record: bool = False) -> Encoding:
+    def encode(self, objective: Landscape, z0: Start | None = None, record: bool = False) -> Encoding:
         """Encode every image from ``z0`` (B, d), zero by default: see the class."""
         times = self.times()
 
@@ -48,6 +48,7 @@ class Nesterov(LogarithmicGrid):
         def steps() -> Iterator[tuple[Tensor, Tensor]]:
             z = objective.start(z0)
             loss, gradient = objective.value_and_grad(z)
+            warn_of_dead_starts(gradient)
             yield z, loss
             state = self.first_slice(times[1], z, gradient)
             for t, t_next in pairwise(times[1:]):

@@ -6,225 +6,263 @@ passes, and never assumed.
 
 from __future__ import annotations
 
-import warnings
-from abc import ABC, abstractmethod
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from copy import copy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils._pytree import tree_map
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+from gfe_core.contract import HALF, fitting_dtypes, latent_shape_of, probe, require_steady_modules
+from gfe_core.curvature import gauss_newton
+from gfe_core.extra import Extra, checked, handing, require_taken, rows
+from gfe_core.landscape import InTheta, Landscape, NotFinite, Passes, Start, require_finite
+
+__all__ = ["Landscape", "Loss", "NotFinite", "Objective", "Passes", "bce", "require_finite"]
+
+Loss = Callable[..., Tensor]  # (output, images) or (output, images, extra) -> (B,)
+AT_ONCE = 2**25  # numbers of the Jacobians that are held at a time
 
 
 def bce(logits: Tensor, images: Tensor) -> Tensor:
-    """Binary cross-entropy with logits, the mean over the pixels: (B, P), (B, P) -> (B,).
+    """Binary cross-entropy with logits, the mean over the pixels: (B, ...), (B, ...) -> (B,).
 
-    The sigmoid lives in the loss, so a decoder ends in logits. An untrained decoder has about log 2 = 0.69.
+    The sigmoid lives in the loss, so a decoder ends in logits. An untrained decoder has about log 2 = 0.69. Images may
+    be floating, bool or integer, with values in [0, 1]. Raises ``ValueError`` for shapes that differ.
     """
-    return functional.binary_cross_entropy_with_logits(logits, images, reduction="none").mean(dim=1)
-
-
-@dataclass
-class Passes:
-    """Decoder passes so far, in images: one image sent once through the decoder forward, or once back, counts one."""
-
-    forward: int = 0
-    backward: int = 0
-
-
-class Landscape(ABC):
-    """What solvers and gradients see: a loss for each of B images as a function of its latents (B, d).
-
-    :class:`Objective` is the paper's; what wraps one (:mod:`gfe_core.wrappers`) answers every question for itself.
-    """
-
-    decoder: nn.Module
-    images: Tensor
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    @property
-    @abstractmethod
-    def evaluations(self) -> int:
-        """Forward and backward decoder passes so far, in images; selections of the same objective share the count."""
-
-    @abstractmethod
-    def start(self, z0: Tensor | None = None) -> Tensor:
-        """z(0), a (B, d) tensor: ``z0``, checked, or zero. Costs nothing."""
-
-    @abstractmethod
-    def value(self, z: Tensor) -> Tensor:
-        """The loss: (B, d) -> (B,)."""
-
-    @abstractmethod
-    def value_and_grad(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss and its gradient in z: (B, d) -> (B,), (B, d)."""
-
-    @abstractmethod
-    def all_gradients(self, z: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The gradient in z of each image, (B, d), and in theta of the summed loss."""
-
-    @abstractmethod
-    def vector_jacobian(self, z: Tensor, vector: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """``vector`` (B, d) applied to both Jacobians of the gradient in z: (B, d), and in theta, summed."""
-
-    @abstractmethod
-    def gauss_newton(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The loss, its gradient, and its Gauss-Newton matrix in z: (B, d) -> (B,), (B, d), (B, d, d)."""
-
-    @abstractmethod
-    def select(self, index: Tensor | slice) -> Landscape:
-        """The same for the images at ``index`` (indices, a mask or a slice); it counts into the same passes."""
+    if logits.shape != images.shape:
+        raise ValueError(f"the logits have shape {tuple(logits.shape)}; give the images the same one by reshape")
+    losses = functional.binary_cross_entropy_with_logits(logits, images.to(logits.dtype), reduction="none")
+    return losses.flatten(1).mean(dim=1)
 
 
 class Objective(Landscape):
     """The distance l(y, D(z)) of Sec. 3 for a batch of images y, as a function of their latents z.
 
-    ``decoder`` maps (B, d) to logits (B, P); ``images`` is (B, P) in [0, 1]; ``loss`` maps (logits, images) to (B,),
-    one loss for each image. Raises ``ValueError`` for images that are not finite or not in [0, 1], and for a decoder
-    whose batch normalisation uses the statistics of the batch, in training mode or for want of others: an image's loss
-    would depend on its neighbours.
+    - ``decoder`` maps latents (B, d) to what ``loss`` takes: logits or pixels of any shape, or several tensors.
+    - ``images`` (B, ...), of the shape and kind that the loss takes; for the cross-entropy in [0, 1].
+    - ``loss`` maps (output, images) to (B,), one loss for each image.
+    - ``extra``: what belongs to each image besides, a tensor of B rows or a dict of them: a mask, weights, labels. It
+      is selected with the images, and handed to the loss and to the decoder if they take it: a tensor as the next
+      argument, an entry of a dict as the argument of its name.
+    - ``latent_dim`` d, or ``latent_shape`` where a latent is no vector; by default the decoder's ``latent_dim``, if it
+      has one, else the shape of the first z0.
+    - ``columns``: how many of the d columns of the decoder's Jacobian are computed at a time.
+
+    Latents and losses have the decoder's dtype; beside a decoder of half precision they are float32, and z is rounded
+    where it enters. At construction (or at the first z0, where the latent's shape is not known before) decoder and loss
+    are tried on one and on two images, in a few passes that are not counted. Raises ``ValueError``, with the remedy,
+    for a loss that is not one floating number for each image, that depends on the batch or cannot be repeated (dropout,
+    batch normalisation in training mode, noise), for tensors that do not fit one another, and for images that the
+    cross-entropy cannot take.
     """
 
-    def __init__(self, decoder: nn.Module, images: Tensor, loss: Loss = bce) -> None:
-        if images.ndim != 2:
-            raise ValueError(f"images have shape {tuple(images.shape)}; flatten each one: images.reshape(B, -1).")
-        outside = ~((images >= 0) & (images <= 1)).all(dim=1)
-        if outside.any():
-            at = int(outside.nonzero()[0])
-            raise ValueError(
-                f"image {at} of the batch has pixels that are not finite or not in [0, 1]; "
-                "scale the images (for bytes: divide by 255) and drop damaged ones."
-            )
-        for name, module in decoder.named_modules():
-            if not isinstance(module, nn.modules.batchnorm._BatchNorm):
-                continue
-            if module.running_mean is None:
+    def __init__(
+        self, decoder: nn.Module, images: Tensor, loss: Loss = bce, extra: Extra | None = None,
+        latent_dim: int | None = None, latent_shape: tuple[int, ...] | None = None, columns: int = 64,
+    ) -> None:  # fmt: skip
+        if not isinstance(decoder, nn.Module):
+            raise ValueError(f"the decoder is a {type(decoder).__name__}; pass an nn.Module, which has its parameters.")
+        if columns < 1:
+            raise ValueError(f"columns = {columns}: at least one column of the Jacobian at a time.")
+        self.decoder, self.loss, self.columns = decoder, loss, columns
+        self.floor = 0.0 if loss is bce else None
+        self.latent_shape = latent_shape_of(decoder, latent_dim, latent_shape)
+        self.probed = False
+        self._take(images, extra)
+        self.to_decoder = handing(decoder, 1, self.extra, unknown=False)
+        self.to_loss = handing(loss, 2, self.extra, unknown=True)
+        require_taken(self.extra, self.to_decoder, self.to_loss)
+        if self.latent_shape is not None:
+            self._probe(math.prod(self.latent_shape))
+
+    def _take(self, images: Tensor, extra: Extra | None) -> None:
+        """Check what can differ from batch to batch, and start a new count."""
+        require_steady_modules(self.decoder)
+        self.accepts, self.dtype = fitting_dtypes(self.decoder, images)
+        if images.ndim == 0:
+            raise ValueError("images has no dimension; it needs one row for each image.")
+        self.extra = checked(extra, len(images))
+        with torch.inference_mode(False):
+            images = images.clone() if images.is_inference() else images
+            self.images = images.to(self.dtype) if images.is_floating_point() else images
+        if self.loss is bce:
+            inside = (self.images >= 0) & (self.images <= 1)
+            outside = ~inside.reshape(len(images), math.prod(images.shape[1:])).all(dim=1)
+            if outside.any():
                 raise ValueError(
-                    f"the decoder's batch normalisation '{name}' keeps no running statistics, so that an image's loss "
-                    "depends on the rest of the batch in any mode; build it with track_running_stats=True."
+                    f"image {int(outside.nonzero()[0])} of the batch has pixels that are not finite or not in [0, 1]; "
+                    "scale the images (for bytes: divide by 255) and drop damaged ones, or pass another loss."
                 )
-            if module.training:
-                raise ValueError(
-                    f"the decoder's batch normalisation '{name}' is in training mode, so that an image's loss depends "
-                    "on the rest of the batch; call decoder.eval() first."
-                )
-        self.decoder, self.images, self.loss = decoder, images, loss
         self.passes = Passes()
+
+    def _probe(self, dim: int) -> None:
+        """Try the contract once, at latents that are neither zero nor alike."""
+        if not self.probed and len(self):
+            z = torch.arange(2 * dim, device=self.images.device).reshape(2, dim).cos() / 2
+            counted, self.passes = self.passes, Passes()
+            probe(self, z.to(self.dtype))
+            self.passes, self.probed = counted, True
 
     @property
     def evaluations(self) -> int:
         """Forward and backward decoder passes so far, in images; selections of the same objective share the count."""
         return self.passes.forward + self.passes.backward
 
-    def start(self, z0: Tensor | None = None) -> Tensor:
-        """z(0), a (B, d) tensor: ``z0``, checked, or the zero vector of the paper (Sec. 3). Costs nothing."""
-        latent_dim = getattr(self.decoder, "latent_dim", None)
+    def start(self, z0: Start | None = None) -> Tensor:
+        """z(0), a (B, d) tensor: ``z0``, checked, or the zero vector of the paper (Sec. 3). Costs nothing.
+
+        ``z0`` has a row for each image, (B, d) or (B, *latent_shape), or is one start for all, or a function of the
+        images that returns either.
+        """
+        shape = self.latent_shape
         if z0 is None:
-            if latent_dim is None:
-                raise ValueError("this decoder has no `latent_dim`, so z(0) = 0 has no size; pass z0 of shape (B, d).")
-            return self.images.new_zeros(len(self), latent_dim)
-        if z0.ndim != 2 or len(z0) != len(self) or latent_dim not in (None, z0.shape[1]):
+            if shape is None:
+                raise ValueError(
+                    "this decoder has no `latent_dim`, so z(0) = 0 has no size; pass latent_dim or latent_shape to the "
+                    "objective, or pass z0 of shape (B, d)."
+                )
+            return torch.zeros(len(self), math.prod(shape), dtype=self.dtype, device=self.images.device)
+        if not isinstance(z0, Tensor):
+            z0 = z0(self.images)
+        if z0.ndim == 1 if shape is None else tuple(z0.shape) in (shape, (math.prod(shape),)):
+            z0 = z0.expand(len(self), *z0.shape)
+        fits = z0.ndim >= 2 and len(z0) == len(self)
+        if not fits or (shape is not None and tuple(z0.shape[1:]) not in (shape, (math.prod(shape),))):
+            wanted = "d" if shape is None else ", ".join(map(str, shape))
             raise ValueError(
-                f"z0 has shape {tuple(z0.shape)}; it needs ({len(self)}, {latent_dim or 'd'}): one row for each of the "
+                f"z0 has shape {tuple(z0.shape)}; it needs ({len(self)}, {wanted}): one row for each of the "
                 f"{len(self)} images."
             )
-        require_finite(z0, "z0")
-        return z0.detach().to(self.images).clone()
+        if shape is None:
+            self.latent_shape = tuple(z0.shape[1:])
+        start = z0.detach().to(self.images.device, self.dtype).flatten(1).clone()
+        require_finite(start, "z0")
+        self._probe(start.shape[1])
+        return start
+
+    def shaped(self, z: Tensor) -> Tensor:
+        """Latents (..., d) in the shape that the decoder takes: (..., *latent_shape)."""
+        if self.latent_shape is None or len(self.latent_shape) == 1:
+            return z
+        return z.reshape(*z.shape[:-1], *self.latent_shape)
+
+    def output(self, z: Tensor) -> Any:
+        """D(z), and its part of ``extra``: one row for each image. Not counted: whoever calls it counts."""
+        if self.latent_shape is not None:
+            z = z.reshape(len(z), *self.latent_shape)
+        z = z if self.accepts is None else z.to(self.accepts)
+        return self.to_decoder.call(self.decoder, z, extra=self.extra)
+
+    def raw_losses(self, output: Any) -> Tensor:
+        """The loss of what the decoder returns: (B,). It is computed in single precision at least, also in autocast."""
+        output = tree_map(_lifted, output) if not isinstance(output, Tensor) else _lifted(output)
+        device = self.images.device.type
+        if not torch.is_autocast_enabled(device):
+            return self.to_loss.call(self.loss, output, self.images, extra=self.extra)
+        with torch.autocast(device, enabled=False):
+            return self.to_loss.call(self.loss, output, self.images, extra=self.extra)
+
+    def losses(self, output: Any) -> Tensor:
+        """The same in the latents' dtype."""
+        return self.raw_losses(output).to(self.dtype)
 
     @torch.no_grad()
     def value(self, z: Tensor) -> Tensor:
         """l(y, D(z)): (B, d) -> (B,). Costs one forward pass."""
         self.passes.forward += len(z)
-        return self.loss(self.decoder(z), self.images)
+        return self.losses(self.output(z))
 
     def value_and_grad(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """l(y, D(z)) and its gradient in z: (B, d) -> (B,), (B, d). Costs one forward and one backward pass."""
         self.passes.forward += len(z)
         self.passes.backward += len(z)
-        with torch.enable_grad():
-            z = z.detach().requires_grad_()
-            loss = self.loss(self.decoder(z), self.images)
+        with torch.inference_mode(False), torch.enable_grad():
+            z = _leaf(z)
+            loss = self.losses(self.output(z))
             (gradient,) = torch.autograd.grad(loss.sum(), z)
-        return loss.detach(), gradient
+            return loss.detach(), gradient
 
-    def all_gradients(self, z: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """grad_z l (B, d) of each image, and partial_theta of the summed loss: one tensor for each decoder parameter.
+    def all_gradients(self, z: Tensor) -> tuple[Tensor, InTheta]:
+        """grad_z l (B, d) of each image, and partial_theta of the summed loss: an entry for each decoder parameter.
 
-        Costs one forward and one backward pass.
+        The entry of a parameter that requires no gradient, or is not used, is None. Costs one forward and one backward
+        pass.
         """
         self.passes.forward += len(z)
         self.passes.backward += len(z)
-        with torch.enable_grad():
-            z = z.detach().requires_grad_()
-            loss = self.loss(self.decoder(z), self.images).sum()
-            in_z, *in_theta = torch.autograd.grad(loss, (z, *self.decoder.parameters()))
-        return in_z, tuple(in_theta)
+        with torch.inference_mode(False), torch.enable_grad():
+            z = _leaf(z)
+            loss = self.losses(self.output(z)).sum()
+            return self._in_z_and_theta(loss, z, None)
 
-    def vector_jacobian(self, z: Tensor, vector: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def vector_jacobian(self, z: Tensor, vector: Tensor) -> tuple[Tensor, InTheta]:
         """vector^T applied to both Jacobians of grad_z l: nabla_z^2 l (B, d), and partial_theta grad_z l.
 
-        ``vector`` is (B, d); the latter is summed over the images, one tensor for each decoder parameter. Costs four
-        passes: one forward, one backward, and the way back through both of them.
+        ``vector`` is (B, d); the latter is summed over the images, an entry for each decoder parameter, None as in
+        :meth:`all_gradients`. Costs four passes: one forward, one backward, and the way back through both of them.
         """
         self.passes.forward += len(z)
         self.passes.backward += 3 * len(z)
-        with torch.enable_grad():
-            z = z.detach().requires_grad_()
-            loss = self.loss(self.decoder(z), self.images).sum()
+        with torch.inference_mode(False), torch.enable_grad():
+            z, vector = _leaf(z), vector.clone() if vector.is_inference() else vector
+            loss = self.losses(self.output(z)).sum()
             (gradient,) = torch.autograd.grad(loss, z, create_graph=True)
-            in_z, *in_theta = torch.autograd.grad(
-                gradient, (z, *self.decoder.parameters()), vector, materialize_grads=True
-            )
-        return in_z, tuple(in_theta)
+            if not gradient.requires_grad:  # the loss is linear in z and theta alike
+                return torch.zeros_like(z), tuple(None for _ in self.decoder.parameters())
+            return self._in_z_and_theta(gradient, z, vector)
+
+    def _in_z_and_theta(self, of: Tensor, z: Tensor, vector: Tensor | None) -> tuple[Tensor, InTheta]:
+        """The derivative of ``of``, times ``vector``, in z and in each parameter."""
+        free = [parameter for parameter in self.decoder.parameters() if parameter.requires_grad]
+        in_z, *in_theta = torch.autograd.grad(of, (z, *free), vector, allow_unused=True)
+        each = iter(in_theta)
+        found = tuple(next(each) if parameter.requires_grad else None for parameter in self.decoder.parameters())
+        return torch.zeros_like(z) if in_z is None else in_z, found
 
     def gauss_newton(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """l(y, D(z)), its gradient, and its Gauss-Newton matrix J^T W J in z: (B, d) -> (B,), (B, d), (B, d, d).
+        """l(y, D(z)), its gradient, and its Gauss-Newton matrix J^T H J in z: (B, d) -> (B,), (B, d), (B, d, d).
 
-        J (P, d) is the decoder's Jacobian, by forward mode; W the diagonal of the loss's second derivative in the
-        logits, for a loss that is a sum over pixels. Costs 1 + d forward passes.
+        See :func:`gfe_core.curvature.gauss_newton`. Costs d forward passes and one for each ``columns`` of them; where
+        the decoder has no forward mode, one forward pass and a backward pass for each number that it returns. Images
+        are taken a few at a time where their Jacobians would be large.
         """
-        dim = z.shape[1]
-        self.passes.forward += (1 + dim) * len(z)
-        z = z.detach()
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of what torch itself calls at its first forward mode
-            along = torch.eye(dim, dtype=z.dtype, device=z.device)[:, None, :].expand(dim, len(z), dim)
-            columns: Any = (None, 0)  # one output, and one column of J for each direction
-            forward: Any = torch.func.vmap(partial(torch.func.jvp, self.decoder, (z,)), out_dims=columns)
-            logits, jacobian = forward((along,))  # (B, P), (d, B, P)
-        with torch.enable_grad():
-            logits = logits.detach().requires_grad_()
-            loss = self.loss(logits, self.images)
-            (slope,) = torch.autograd.grad(loss.sum(), logits, create_graph=True)
-            (weight,) = torch.autograd.grad(slope.sum(), logits)
-        jacobian, slope = jacobian.permute(1, 2, 0), slope.detach()  # (B, P, d)
-        gradient = torch.einsum("bp,bpd->bd", slope, jacobian)
-        return loss.detach(), gradient, jacobian.mT @ (weight.clamp_min(0)[:, :, None] * jacobian)
+        few = max(1, AT_ONCE // (z.shape[1] * max(1, self.images[:1].numel())))
+        parts = []
+        with torch.inference_mode(False):
+            for first in range(0, max(1, len(z)), few):
+                some = slice(first, first + few)
+                part = self if few >= len(z) else self.select(some)
+                *found, forward, backward = gauss_newton(part.output, part.losses, z[some].clone(), self.columns)
+                self.passes.forward += forward * len(z[some])
+                self.passes.backward += backward * len(z[some])
+                parts.append(found)
+        loss, gradient, curvature = (torch.cat(each) for each in zip(*parts, strict=True))
+        return loss, gradient, curvature
 
     def select(self, index: Tensor | slice) -> Objective:
         """The same objective for the images at ``index``; it counts into the same passes."""
-        part = object.__new__(Objective)
-        part.decoder, part.images, part.loss = self.decoder, self.images[index], self.loss
-        part.passes = self.passes
+        part = copy(self)
+        with torch.inference_mode(False):
+            part.images, part.extra = self.images[index], rows(self.extra, index)
         return part
 
+    def renewed(self, images: Tensor, extra: Extra | None = None) -> Objective:
+        """The same decoder and loss for other images, with a count of their own; the contract is not tried again."""
+        fresh = copy(self)
+        if (extra is None) != (self.extra is None):
+            raise ValueError("extra came with some images and not with others; pass it with all of them, or with none.")
+        fresh._take(images, extra)
+        return fresh
 
-class NotFinite(ValueError, FloatingPointError):
-    """A value is not finite: of the caller's, or of a training that has diverged."""
+
+def _leaf(z: Tensor) -> Tensor:
+    """The latents as the start of a graph."""
+    return (z.clone() if z.is_inference() else z.detach()).requires_grad_()
 
 
-def require_finite(values: Tensor, what: str) -> None:
-    """Raise :class:`NotFinite` naming the first image whose ``values`` (B,) or (B, d) are not all finite."""
-    finite = torch.isfinite(values)
-    if not finite.all():
-        bad = ~(finite if finite.ndim == 1 else finite.all(dim=1))
-        raise NotFinite(
-            f"{what} of image {int(bad.nonzero()[0])} of the batch is not finite; "
-            "check that image, z0 and the decoder's weights."
-        )
+def _lifted(output: Any) -> Any:
+    return output.float() if isinstance(output, Tensor) and output.dtype in HALF else output

@@ -215,7 +215,7 @@ def test_solvers_reach_its_own_minimum(wrap, spelt, u):
 
 
 # What all of them may share: the count of passes; and where a start is, which a penalty does not move.
-SHARED = {Penalised: {"evaluations", "start"}, Moved: {"evaluations"}}
+SHARED = {Penalised: {"evaluations", "start", "shaped"}, Moved: {"evaluations"}}
 
 
 def concrete(kind: type) -> list[type]:
@@ -236,5 +236,5 @@ def test_what_is_shared_answers_no_question_of_the_loss():
     for kind in (Wrapped, Landscape):
         asked = {name for name in vars(kind) if not name.startswith("_")} - set(Landscape.__abstractmethods__)
         assert asked == set(), f"{kind.__name__} has a public method of its own"
-    assert set(vars(Wrapped)) & set(Landscape.__abstractmethods__) == {"evaluations", "start", "select"}
+    assert set(vars(Wrapped)) & set(Landscape.__abstractmethods__) == {"evaluations", "start", "shaped", "select"}
     assert "select" in Wrapped.__abstractmethods__
