@@ -93,18 +93,18 @@ class StackedObjective(Objective):
     """
 
     def __init__(self, decoder: StackedDecoder, images: Tensor, loss: Loss = bce) -> None:
-        super().__init__(decoder, images, loss)
         each, left = divmod(len(images), decoder.members)
         if left:
             raise ValueError(f"{len(images)} images for {decoder.members} decoders; pass as many for each of them.")
         member = torch.arange(decoder.members, device=images.device)
-        self.decoder = self.rows = _Rows(decoder, member.repeat_interleave(each))
+        self.rows = _Rows(decoder, member.repeat_interleave(each))
+        super().__init__(self.rows, images, loss)
 
     def select(self, index: Tensor | slice) -> StackedObjective:
         """The same objective for the images at ``index``; it counts into the same passes."""
-        part = object.__new__(StackedObjective)
+        part = super().select(index)
+        assert isinstance(part, StackedObjective)
         part.decoder = part.rows = _Rows(self.rows.stack, self.rows.member[index])
-        part.images, part.loss, part.passes = self.images[index], self.loss, self.passes
         return part
 
 
