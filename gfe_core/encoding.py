@@ -47,7 +47,20 @@ class SeparateSteps:
     """The path's points are what a minimiser went through; it follows no flow, and t counts its steps."""
 
 
-Flow = EulerSteps | GradientFlow | NesterovFlow | SeparateSteps
+@dataclass(frozen=True)
+class MovedFlow:
+    """The path is ``flow`` in the coordinates u of z = z0 + u L^T, along the loss and ``penalty`` |z|^2 / 2.
+
+    ``z0`` (B, d) and L, the ``factor`` (d, d) or (B, d, d), are constants: they do not change with theta.
+    """
+
+    flow: Flow
+    z0: Tensor
+    factor: Tensor
+    penalty: float
+
+
+Flow = EulerSteps | GradientFlow | NesterovFlow | SeparateSteps | MovedFlow
 
 
 @dataclass(frozen=True)
@@ -84,7 +97,9 @@ class Encoding:
     path: Path | None = None
 
 
-torch.serialization.add_safe_globals([Encoding, Path, EulerSteps, GradientFlow, NesterovFlow, SeparateSteps, Status])
+torch.serialization.add_safe_globals(
+    [Encoding, Path, EulerSteps, GradientFlow, MovedFlow, NesterovFlow, SeparateSteps, Status]
+)
 
 
 def shaped(encoding: Encoding, objective: Landscape) -> Encoding:
@@ -97,12 +112,11 @@ def shaped(encoding: Encoding, objective: Landscape) -> Encoding:
 
 def warn_of_dead_starts(gradient: Tensor) -> None:
     """Warn where the loss does not change with z at the start: its ``gradient`` (B, d) is zero, and no step follows."""
-    dead = int((gradient == 0).all(dim=1).sum()) if gradient.numel() else 0
-    if dead:
+    if gradient.numel() and (gradient == 0).all(dim=1).any():
         warnings.warn(
-            f"the gradient of {dead} of {len(gradient)} images is exactly zero at z(0), so that they cannot be encoded "
-            "from there (a decoder of ReLUs without biases is flat at z = 0): pass another start z0, for example "
-            "lambda images: 0.1 * torch.randn(len(images), d).",
+            "there are images whose loss has the gradient zero at z(0), so that they cannot be encoded from there (a "
+            "decoder of ReLUs without biases is flat at z = 0): pass another start z0, for example lambda images: "
+            "0.1 * torch.randn(len(images), d).",
             RuntimeWarning,
             stacklevel=3,
         )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gfe_core.accelerated import QuasiNewtonAMD, QuasiNewtonState, Trials, Watched, watched
-from gfe_core.curvature import or_identity
+from gfe_core.curvature import or_identity, vanished
 from gfe_core.descent import Measured, Rule, Trial
 from gfe_core.encoding import Encoding, PathRecorder
 from gfe_core.landscape import Landscape
@@ -29,6 +29,7 @@ class Curved(Measured):
     """With the Gauss-Newton matrix (b, d, d), where the loss falls."""
 
     curvature: Tensor
+    vanished: Tensor  # (b,), where it is a scaled identity in place of a curvature
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,8 @@ class LevenbergMarquardt(Trials[DampedState]):
     def measure(self, objective: Landscape, point: Tensor, state: DampedState) -> Curved:
         """The loss by one forward pass; the rest, by 1 + d more, where it falls."""
         loss = objective.value(point)
-        at = Curved(loss, torch.zeros_like(point), torch.zeros_like(loss), torch.zeros_like(state.curvature))
+        gradient, slope, curvature = torch.zeros_like(point), torch.zeros_like(loss), torch.zeros_like(state.curvature)
+        at = Curved(loss, gradient, slope, curvature, torch.zeros_like(loss, dtype=torch.bool))
         if (falls := loss < state.loss).any():
             lower = _curved(objective.select(falls), point[falls])
             at.gradient[falls], at.slope[falls], at.curvature[falls] = lower.gradient, lower.slope, lower.curvature
@@ -109,12 +111,15 @@ class GaussNewtonBFGS(QuasiNewtonAMD):
         """With the inverse of the damped Gauss-Newton matrix at z. 1 + d forward passes."""
         at = _curved(objective, z)
         inverse = self.s_0 * torch.linalg.inv_ex(_damped(at.curvature, torch.full_like(at.loss, self.damping)))[0]
-        return self.along(at, z, steps, inverse, fresh=False)
+        state = self.along(at, z, steps, inverse, fresh=False)
+        state.fresh = at.vanished
+        return state
 
 
 def _curved(objective: Landscape, z: Tensor) -> Curved:
     loss, gradient, curvature = objective.gauss_newton(z)
-    return Curved(loss, gradient, gradient.square().sum(dim=1), or_identity(curvature, gradient, z))
+    lost = vanished(curvature, gradient, z)
+    return Curved(loss, gradient, gradient.square().sum(dim=1), or_identity(curvature, gradient, z), lost)
 
 
 def _damped(curvature: Tensor, damping: Tensor) -> Tensor:

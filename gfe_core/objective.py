@@ -126,8 +126,9 @@ class Objective(Landscape):
                     "objective, or pass z0 of shape (B, d)."
                 )
             return torch.zeros(len(self), math.prod(shape), dtype=self.dtype, device=self.images.device)
+        z0 = z0(self.images) if callable(z0) else z0
         if not isinstance(z0, Tensor):
-            z0 = z0(self.images)
+            raise ValueError(f"z0 is a {type(z0).__name__}; it needs to be a tensor, or a function that returns one.")
         if z0.ndim == 1 if shape is None else tuple(z0.shape) in (shape, (math.prod(shape),)):
             z0 = z0.expand(len(self), *z0.shape)
         fits = z0.ndim >= 2 and len(z0) == len(self)
