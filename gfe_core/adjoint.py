@@ -10,8 +10,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from gfe_core.encoding import Encoding, EulerSteps, GradientFlow, Path, SeparateSteps
+from gfe_core.encoding import Encoding, EulerSteps, GradientFlow, MovedFlow, Path, SeparateSteps
 from gfe_core.landscape import InTheta, Landscape
+from gfe_core.wrappers import Moved, Penalised
 
 TOO_COARSE = 0.5  # a predicted and a corrected lambda further apart than this share of its largest size are both wrong
 
@@ -57,6 +58,8 @@ class AdjointGradient:
       partial_theta grad_z l: d lambda_z/dt = nabla_z^2 l lambda_v, d lambda_v/dt = -lambda_z + 3/(t + eps) lambda_v.
       Predicted and corrected in the same way, which makes it velocity Verlet, with the friction integrated exactly.
     - :class:`EulerSteps` (AMD): the transpose of the steps themselves, their sizes held fixed; exact up to rounding.
+    - :class:`MovedFlow` (a warm start): one of these in the coordinates u, along the penalised loss; lambda(tau) is
+      still the gradient of l itself.
 
     Cost for each image with N slices: at most 4N + 6 passes, besides those of the encoding. Memory: the path, and one
     slice's graph at a time. Raises ``ValueError`` where the encoding has no path, and :class:`TooCoarse` where its
@@ -94,6 +97,10 @@ def integral(objective: Landscape, encoding: Encoding, at_end: Tensor) -> Iterat
             "or encode by AMD, FixedGrid or Nesterov."
         )
     flow, path = path.flow, replace(path, z=path.z.flatten(2))
+    if isinstance(flow, MovedFlow):
+        moved = Moved(Penalised(objective, flow.penalty), flow.z0, flow.factor)
+        path = replace(path, z=moved.back(path.z), flow=flow.flow)
+        return integral(moved, replace(encoding, path=path), moved.pulled(at_end))
     if isinstance(flow, EulerSteps):
         return _along_steps(objective, path, at_end)
     if isinstance(flow, GradientFlow):

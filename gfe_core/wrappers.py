@@ -93,10 +93,9 @@ class Prior(Wrapped):
 
     ``energy`` maps latents (B, d) to (B,), one number for each image that depends on its latent alone, and is twice
     differentiable by autograd: -log p(z) up to a constant, divided by the number of pixels where the loss is the mean
-    over them. Latents of several dimensions come to it in rows, as the solvers have them. It may be negative or without
-    lower bound, so that no ``floor`` is known; of its own parameters nothing is learnt. Costs no decoder passes but
-    those of the objective. Raises ``ValueError`` where the energy is not of shape (B,) or does not have the latents'
-    dtype. :class:`Penalised` is the Gaussian prior, in closed form.
+    over them. Latents of several dimensions come to it in rows, as the solvers have them. No ``floor`` is known of it.
+    :class:`Penalised` is the Gaussian prior in closed form. Costs no decoder passes but those of the objective. Raises
+    ``ValueError`` where the energy is not of shape (B,) or of the latents' dtype, or does not depend on them.
     """
 
     def __init__(self, objective: Landscape, energy: Callable[[Tensor], Tensor]) -> None:
@@ -116,48 +115,61 @@ class Prior(Wrapped):
             raise ValueError(f"the energy of {z.dtype} latents is {energy.dtype}; compute it in the latents' dtype.")
         return energy
 
-    def derivatives(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The latents, the energy (B,) there and its gradient (B, d), which can be differentiated in those latents."""
-        z = z.detach().requires_grad_()
+    def slope(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """The energy (B,) and its gradient (B, d)."""
+        with torch.inference_mode(False), torch.enable_grad():
+            z, energy = self._begun(z)
+            return energy.detach(), _applied(torch.ones_like(energy), energy, z)
+
+    def turned(self, z: Tensor, vectors: Tensor) -> Tensor:
+        """The energy's Hessian at z times each of ``vectors`` (n, B, d): (n, B, d)."""
+        with torch.inference_mode(False), torch.enable_grad():
+            z, energy = self._begun(z)
+            slope = _applied(torch.ones_like(energy), energy, z, create_graph=True)
+            return torch.stack([_applied(vector.clone(), slope, z, retain_graph=True) for vector in vectors])
+
+    def _begun(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """A copy of the latents, and their energy with its graph."""
+        z = z.clone().detach().requires_grad_()
         energy = self.added(z)
-        return z, energy.detach(), _slope(energy, z, torch.ones_like(energy), create_graph=True)
+        if not energy.requires_grad:
+            raise ValueError(
+                "the energy does not depend on the latents as far as autograd can see; compute it from them by torch's "
+                "own operations, without detach and no_grad."
+            )
+        return z, energy
 
     def value(self, z: Tensor) -> Tensor:
         """The sum. One forward pass."""
         with torch.no_grad():
             return self.within.value(z) + self.added(z)
 
-    @torch.enable_grad()
     def value_and_grad(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """The sum and its gradient. One forward and one backward pass."""
         loss, gradient = self.within.value_and_grad(z)
-        _, energy, slope = self.derivatives(z)
-        return loss + energy, gradient + slope.detach()
+        energy, slope = self.slope(z)
+        return loss + energy, gradient + slope
 
-    @torch.enable_grad()
     def all_gradients(self, z: Tensor) -> tuple[Tensor, InTheta]:
         """Its gradient in z, and in theta, on which the prior does not depend. One forward and one backward pass."""
         in_z, in_theta = self.within.all_gradients(z)
-        return in_z + self.derivatives(z)[2].detach(), in_theta
+        return in_z + self.slope(z)[1], in_theta
 
-    @torch.enable_grad()
     def vector_jacobian(self, z: Tensor, vector: Tensor) -> tuple[Tensor, InTheta]:
         """``vector`` (B, d) applied to the Jacobians of that gradient. Four passes."""
         in_z, in_theta = self.within.vector_jacobian(z, vector)
-        z, _, slope = self.derivatives(z)
-        return in_z + _slope(slope, z, vector), in_theta
+        return in_z + self.turned(z, vector[None])[0], in_theta
 
-    @torch.enable_grad()
     def gauss_newton(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Loss, gradient and Gauss-Newton matrix, with the energy's Hessian; negative eigenvalues are set to zero.
 
-        1 + d forward passes, and d ways back through the energy's gradient.
+        The objective's passes for its matrix, and d ways back through the energy's gradient.
         """
         loss, gradient, curvature = self.within.gauss_newton(z)
-        z, energy, slope = self.derivatives(z)
-        units = torch.eye(z.shape[1], dtype=z.dtype, device=z.device)
-        hessian = torch.stack([_slope(slope, z, unit.expand_as(z), retain_graph=True) for unit in units], dim=1)
-        return loss + energy, gradient + slope.detach(), positive(curvature + (hessian + hessian.mT) / 2)
+        energy, slope = self.slope(z)
+        units = torch.eye(z.shape[1], dtype=z.dtype, device=z.device)[:, None].expand(-1, *z.shape)
+        hessian = self.turned(z, units).transpose(0, 1)
+        return loss + energy, gradient + slope, positive(curvature + (hessian + hessian.mT) / 2)
 
     def select(self, index: Tensor | slice) -> Prior:
         """The same for the images at ``index``."""
@@ -186,6 +198,14 @@ class Moved(Wrapped):
         """z = z0 + u L^T: (..., B, d) -> (..., B, d)."""
         return self.z0 + _times(u, self.factor.mT)
 
+    def back(self, z: Tensor) -> Tensor:
+        """u of z = z0 + u L^T: (..., B, d) -> (..., B, d). Raises ``RuntimeError`` where L has no inverse."""
+        return torch.linalg.solve(self.factor, (z - self.z0)[..., None])[..., 0]
+
+    def pulled(self, in_z: Tensor) -> Tensor:
+        """A gradient in z (B, d) as the gradient in u."""
+        return _times(in_z, self.factor)
+
     def value(self, u: Tensor) -> Tensor:
         """l(y, D(z0 + u L^T)). One forward pass."""
         return self.within.value(self.at(u))
@@ -193,22 +213,22 @@ class Moved(Wrapped):
     def value_and_grad(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """That and its gradient in u. One forward and one backward pass."""
         loss, gradient = self.within.value_and_grad(self.at(u))
-        return loss, _times(gradient, self.factor)
+        return loss, self.pulled(gradient)
 
     def all_gradients(self, u: Tensor) -> tuple[Tensor, InTheta]:
         """Its gradient in u, and in theta with u held fixed. One forward and one backward pass."""
         in_z, in_theta = self.within.all_gradients(self.at(u))
-        return _times(in_z, self.factor), in_theta
+        return self.pulled(in_z), in_theta
 
     def vector_jacobian(self, u: Tensor, vector: Tensor) -> tuple[Tensor, InTheta]:
         """``vector`` (B, d) applied to the Jacobians of the gradient in u. Four passes."""
         in_z, in_theta = self.within.vector_jacobian(self.at(u), _times(vector, self.factor.mT))
-        return _times(in_z, self.factor), in_theta
+        return self.pulled(in_z), in_theta
 
     def gauss_newton(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Loss, gradient and Gauss-Newton matrix in u. 1 + d forward passes."""
         loss, gradient, curvature = self.within.gauss_newton(self.at(u))
-        return loss, _times(gradient, self.factor), self.factor.mT @ curvature @ self.factor
+        return loss, self.pulled(gradient), self.factor.mT @ curvature @ self.factor
 
     def select(self, index: Tensor | slice) -> Moved:
         """The same for the images at ``index``."""
@@ -216,7 +236,7 @@ class Moved(Wrapped):
         return Moved(self.within.select(index), self.z0[index], factor)
 
 
-def _slope(of: Tensor, z: Tensor, vector: Tensor, **kept: bool) -> Tensor:
+def _applied(vector: Tensor, of: Tensor, z: Tensor, **kept: bool) -> Tensor:
     """``vector`` applied to the Jacobian of ``of`` in z; zero where ``of`` does not depend on z."""
     if not of.requires_grad:
         return torch.zeros_like(z)
