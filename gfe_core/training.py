@@ -1,31 +1,29 @@
-"""Algorithm 1: train a decoder by encoding; the autoencoder trained alongside; losses over whole data sets."""
+"""Algorithm 1, batch after batch: a training that can be saved and continued, by any optimiser, from any loader."""
 
 from __future__ import annotations
 
 import math
+import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
+from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from gfe_core.encoding import Encoding, Solver
-from gfe_core.models import AutoEncoder
-from gfe_core.objective import Landscape, Loss, Objective, bce
+from gfe_core.batches import Batches, Drawn, Loaded, moved
+from gfe_core.extra import Extra
+from gfe_core.many import autoencoder_losses, encode_all
+from gfe_core.steps import Gradient, Step, autoencoder_step, encoding_step, iteration, state_of
 
-Step = Callable[[Tensor], Tensor]  # images (B, P) -> losses (B,); leaves the summed loss's gradient in .grad
-
-
-class Gradient(Protocol):
-    """How the summed loss changes with theta (Sec. 3.1): one tensor for each decoder parameter."""
-
-    needs_path: ClassVar[bool]  # whether the encoding must be recorded
-
-    def __call__(self, objective: Landscape, encoding: Encoding) -> tuple[Tensor, ...]:
-        """The gradient of the batch's summed loss at ``encoding``."""
-        ...
+__all__ = [
+    "CosineRecipe", "Gradient", "Recipe", "Step", "Training", "autoencoder_losses", "autoencoder_step",
+    "compute_seconds", "encode_all", "encoding_step", "iteration",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -46,6 +44,12 @@ class Recipe:
         """The learning rate after ``images`` training images: constant, as in the paper."""
         return self.learning_rate
 
+    def optimizer(self, model: nn.Module) -> Optimizer:
+        """RMSprop for the parameters of ``model``."""
+        return torch.optim.RMSprop(
+            model.parameters(), self.learning_rate, alpha=self.alpha, eps=self.epsilon, weight_decay=self.weight_decay
+        )
+
 
 @dataclass(frozen=True)
 class CosineRecipe(Recipe):
@@ -58,104 +62,156 @@ class CosineRecipe(Recipe):
         return self.learning_rate * (1 + math.cos(math.pi * min(1.0, images / self.until))) / 2
 
 
-def encoding_step(decoder: nn.Module, solver: Solver, gradient: Gradient, loss: Loss = bce) -> Step:
-    """One iteration of Algorithm 1: z* of every image by ``solver``, then d_theta of the summed loss by ``gradient``.
-
-    Costs the solver's decoder passes and those of ``gradient``.
-    """
-    return lambda images: iteration(Objective(decoder, images, loss), solver, gradient)
-
-
-def iteration(objective: Landscape, solver: Solver, gradient: Gradient) -> Tensor:
-    """The losses (B,) of a batch at its z*; d_theta of their sum is left in .grad. See :func:`encoding_step`."""
-    encoding = solver.encode(objective, record=gradient.needs_path)  # z*, Eq. (2) or (5)
-    for parameter, slope in zip(objective.decoder.parameters(), gradient(objective, encoding), strict=True):
-        parameter.grad = slope
-    if learn := getattr(solver, "learn", None):  # of a solver that starts where earlier batches point to
-        learn(objective, encoding)
-    return encoding.loss
-
-
-def autoencoder_step(autoencoder: AutoEncoder, loss: Loss = bce) -> Step:
-    """One iteration of the autoencoder: encoder and decoder updated together by backpropagation."""
-
-    def step(images: Tensor) -> Tensor:
-        autoencoder.zero_grad()
-        losses = loss(autoencoder(images), images)
-        losses.sum().backward()
-        return losses.detach()
-
-    return step
-
-
 class Training:
     """A training that can be advanced, saved and continued; the same seed gives the same weights either way.
 
+    - ``step``: a function of a batch that adds to .grad, such as that of :func:`encoding_step`.
+    - ``pool``: images (N, ...) that batches are drawn from with replacement, as in the paper; or a DataLoader, or
+      anything else that can be gone through for batches, whose epochs follow one another. A batch of it is a tensor of
+      images, or a pair of images and ``extra`` (masks, labels), which is handed to ``step``.
+    - ``generator``: draws from the pool; by default one that is seeded with 0. See :class:`Loaded` for loaders.
+    - ``recipe``: the size of drawn batches and, without an ``optimizer``, the optimiser and its rate.
+    - ``optimizer``: any of torch's over parameters of ``model``; ``scheduler``: any of torch's over it, which steps
+      after each update.
+    - ``accumulate``: batches whose gradients are added up for an update.
+    - ``extra``: what travels with the images of a tensor, one row for each, or a dict of such tensors.
+
     ``images`` counts the training images seen, ``seconds`` the compute time spent in iterations: process CPU time on a
-    CPU, synchronised wall time on a GPU.
+    CPU, synchronised wall time on a GPU. Raises ``ValueError`` for arguments that do not fit one another.
     """
 
     def __init__(
-        self, model: nn.Module, step: Step, pool: Tensor, generator: Generator, recipe: Recipe | None = None
-    ) -> None:
-        self.recipe = recipe or Recipe()
-        self.model, self.step, self.pool, self.generator = model, step, pool, generator
-        self.optimizer = torch.optim.RMSprop(
-            model.parameters(), self.recipe.learning_rate, alpha=self.recipe.alpha, eps=self.recipe.epsilon,
-            weight_decay=self.recipe.weight_decay,
-        )  # fmt: skip
+        self, model: nn.Module, step: Step, pool: Tensor | Iterable[Any], generator: Generator | None = None,
+        recipe: Recipe | None = None, *, optimizer: Optimizer | None = None, scheduler: LRScheduler | None = None,
+        accumulate: int = 1, extra: Extra | None = None,
+    ) -> None:  # fmt: skip
+        if accumulate < 1:
+            raise ValueError(f"accumulate = {accumulate}: an update needs at least one batch.")
+        self.model, self.step, self.pool, self.accumulate = model, step, pool, accumulate
+        self.recipe, self.own = recipe or Recipe(), optimizer is None
+        self.optimizer = self.recipe.optimizer(model) if optimizer is None else _fitting(optimizer, model)
+        if scheduler is not None and (self.own or getattr(scheduler, "optimizer", optimizer) is not optimizer):
+            raise ValueError("the scheduler was built on another optimizer; pass that one too, as optimizer.")
+        self.scheduler = scheduler
+        self.generator = Generator().manual_seed(0) if generator is None else generator
+        self.batches: Batches
+        if isinstance(pool, Tensor):
+            self.batches = Drawn(pool, self.recipe.batch_size, [self.generator], extra)
+        elif extra is not None:
+            raise ValueError("extra belongs to a pool in a tensor; a loader gives it with each batch: (images, extra).")
+        else:
+            self.batches = Loaded(pool, generator)
+        parameter = next(model.parameters(), None)
+        self.device = parameter.device if parameter is not None else getattr(pool, "device", torch.device("cpu"))
         self.images, self.seconds = 0, 0.0
 
     def advance(self, images: int, progress: Callable[[int], object] = lambda seen: None) -> float:
         """Train until ``images`` images were seen in all; returns the mean training loss on the way.
 
-        ``images`` must be a whole number of batches. ``progress`` is told the size of each batch that is done. Raises
+        ``images`` must be a whole number of updates; from a loader, whose batches may differ in size, the last update
+        is the one that reaches it. ``progress`` is told the size of each batch that is done. Raises
         ``FloatingPointError`` when the training loss is no longer finite.
         """
-        size = self.recipe.batch_size
-        if images % size:
-            raise ValueError(f"{images} images are not a whole number of batches of {size}.")
+        if isinstance(self.batches, Drawn) and images % (size := self.recipe.batch_size * self.accumulate):
+            raise ValueError(f"{images} images are not a whole number of {self._unit} of {size}.")
         if images < self.images:
             raise ValueError(f"{self.images} images were seen already; a training does not go back to {images}.")
-        total = torch.zeros((), dtype=torch.float64, device=self.pool.device)
-        iterations = (images - self.images) // size
-        started = compute_seconds(self.pool.device)
+        total, before = torch.zeros((), dtype=torch.float64, device=self.device), self.images
+        started = compute_seconds(self.device)
         try:
-            for _ in range(iterations):
-                total += self.step(self.pool[self.draw().to(self.pool.device)]).sum()
-                self.optimizer.param_groups[0]["lr"] = self.recipe.rate(self.images)
-                self.optimizer.step()
-                self.images += size
-                progress(size)
+            while self.images < images:
+                total += self.update(progress)
         finally:
-            self.seconds += compute_seconds(self.pool.device) - started
-        mean = float(total) / (iterations * size) if iterations else float("nan")
-        if iterations and not torch.isfinite(total):
+            self.seconds += compute_seconds(self.device) - started
+        if self.images == before:
+            return float("nan")
+        mean = float(total) / (self.images - before)
+        if not math.isfinite(mean):
             raise FloatingPointError(
                 f"the training loss is {mean} before {self.images} images; lower the learning rate or check the images."
             )
         return mean
 
-    def draw(self) -> Tensor:
-        """Where the images of the next batch stand in the pool: (B,), on the CPU."""
-        return torch.randint(len(self.pool), (self.recipe.batch_size,), generator=self.generator)
+    @property
+    def _unit(self) -> str:
+        return "batches" if self.accumulate == 1 else f"updates of {self.accumulate} batches"
+
+    def update(self, progress: Callable[[int], object] = lambda seen: None) -> Tensor:
+        """One update of theta, from ``accumulate`` batches; returns their summed loss."""
+        self.model.zero_grad()
+        total, sizes = torch.zeros((), dtype=torch.float64, device=self.device), []
+        for _ in range(self.accumulate):
+            images, extra = moved(self.batches.draw(), self.device)
+            losses = self.step(images) if extra is None else self.step(images, extra)
+            total += losses.sum()
+            sizes.append(self.counted(images))
+        if self.own:
+            self.optimizer.param_groups[0]["lr"] = self.recipe.rate(self.images)
+        self.optimizer.step()
+        self.images += sum(sizes)
+        if isinstance(self.scheduler, ReduceLROnPlateau):
+            self.scheduler.step(float(total) / sum(sizes))
+        elif self.scheduler is not None:
+            self.scheduler.step()
+        for size in sizes:
+            progress(size)
+        return total
+
+    def counted(self, images: Tensor) -> int:
+        """How many training images a batch counts as."""
+        return len(images)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that :meth:`load_state_dict` needs to go on as if nothing had happened."""
-        return {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "generator": self.generator.get_state(),
-            "images": self.images,
-            "seconds": self.seconds,
-        }
+        """A copy of all that :meth:`load_state_dict` needs to go on as if nothing had happened.
+
+        What :class:`Loaded` says of loaders holds here too.
+        """
+        state = {
+            "settings": self._settings(), "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(),
+            "scheduler": state_of(self.scheduler), "step": state_of(self.step), "batches": self.batches.state_dict(),
+            "images": self.images, "seconds": self.seconds,
+        }  # fmt: skip
+        return deepcopy(state)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a :meth:`state_dict`."""
+        """Continue from a copy of a :meth:`state_dict`.
+
+        Raises ``ValueError`` for that of a training with another solver, optimiser, scheduler or kind of pool.
+        """
+        for name, own in self._settings().items():
+            if own != (kept := state["settings"][name]):
+                raise ValueError(f"the saved training's {name} is {kept}, and this one's is {own}; pass the same.")
+        state = deepcopy(state)
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.generator.set_state(state["generator"])
+        for part, kept in ((self.scheduler, state["scheduler"]), (self.step, state["step"])):
+            if kept is not None:
+                part.load_state_dict(kept)  # type: ignore[union-attr]
+        self.batches.load_state_dict(state["batches"])
         self.images, self.seconds = state["images"], state["seconds"]
+
+    def _settings(self) -> dict[str, str]:
+        """What must be the same in a training that is continued, in words that do not depend on the process."""
+        solver = re.sub(r" at 0x[0-9a-fA-F]+", "", repr(getattr(self.step, "solver", None)))
+        kinds = {"optimizer": self.optimizer, "scheduler": self.scheduler, "step": self.step, "pool": self.batches}
+        return {"solver": solver} | {name: _kind(part) for name, part in kinds.items()}
+
+
+def _kind(part: object) -> str:
+    return "none" if part is None else type(part).__name__
+
+
+def _fitting(optimizer: Optimizer, model: nn.Module) -> Optimizer:
+    """``optimizer``, if it can update ``model``."""
+    theirs = {id(parameter) for parameter in model.parameters()}
+    if not all(id(parameter) in theirs for group in optimizer.param_groups for parameter in group["params"]):
+        raise ValueError(
+            "the optimizer holds a parameter that is not the model's, so that it would not be saved with it; build it "
+            "on model.parameters(), after the model has its final dtype and device."
+        )
+    if isinstance(optimizer, torch.optim.LBFGS):
+        raise ValueError("LBFGS asks for the loss several times in a step; pass an optimizer that takes one gradient.")
+    return optimizer
 
 
 def compute_seconds(device: torch.device) -> float:
@@ -164,21 +220,3 @@ def compute_seconds(device: torch.device) -> float:
         torch.cuda.synchronize(device)
         return time.perf_counter()
     return time.process_time()
-
-
-def encode_all(
-    decoder: nn.Module, images: Tensor, solver: Solver, loss: Loss = bce, batch_size: int = 500
-) -> Iterator[Encoding]:
-    """Encode many images, ``batch_size`` at a time: one :class:`Encoding` a batch, in order.
-
-    Costs the solver's decoder passes. The batch size changes the speed and not the result.
-    """
-    for batch in images.split(batch_size):
-        yield solver.encode(Objective(decoder, batch, loss))
-
-
-@torch.no_grad()
-def autoencoder_losses(autoencoder: AutoEncoder, images: Tensor, loss: Loss = bce) -> tuple[Tensor, Tensor]:
-    """The autoencoder's own encoding of images (N, P): latents (N, d) and losses (N,). Costs one pass of each net."""
-    z = autoencoder.encoder(images)
-    return z, loss(autoencoder.decoder(z), images)

@@ -6,6 +6,7 @@ the loss is around them. No network is trained for it: both are closed forms of 
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -13,8 +14,10 @@ import torch
 from torch import Tensor
 
 from gfe_core.accelerated import QuasiNewtonAMD
-from gfe_core.encoding import Encoding, SeparateSteps, Solver
-from gfe_core.objective import Landscape, NotFinite
+from gfe_core.curvature import or_identity
+from gfe_core.encoding import Encoding, MovedFlow, SeparateSteps, Solver, shaped
+from gfe_core.landscape import Landscape, NotFinite, Start, require_finite
+from gfe_core.learnt import Learnt, begun, copied, ridge_regression, with_one
 from gfe_core.wrappers import Moved, Penalised
 
 VANISHED = 1e-20  # of a curvature, which lies between 1e-6 and 1e-2 while a decoder learns
@@ -40,7 +43,7 @@ class WarmStart:
     penalty: float = 0.0
     learner: ClassVar[type[WarmEncoder]]  # what :meth:`encoder` makes
 
-    def encode(self, objective: Landscape, z0: Tensor | None = None, record: bool = False) -> Encoding:
+    def encode(self, objective: Landscape, z0: Start | None = None, record: bool = False) -> Encoding:
         """Encode as an encoder does that knows nothing yet."""
         return self.encoder().encode(objective, z0, record)
 
@@ -50,79 +53,123 @@ class WarmStart:
         It then starts at zero, in the latent's own coordinates.
         """
         encoder = self.learner(self)
-        encoder.state |= knowledge or {}
+        encoder.learnt = Learnt(state=copied(knowledge or {}))
         return encoder
 
 
 class WarmEncoder:
     """A solver that starts at W [y, 1] and sees the loss in the coordinates z = z0 + L u, with L L^T = H^-1.
 
-    W (P + 1, d) is the ridge regression of recent latents on their images; H (d, d) the mean Gauss-Newton matrix at
-    recent latents. :meth:`learn` updates both; encoding alone changes nothing, so that an image's encoding does not
-    depend on its batch.
+    W (P + 1, d) is the ridge regression of recent latents on their images, whatever their shape; H (d, d) the mean
+    Gauss-Newton matrix at recent latents. :meth:`learn` updates both; encoding alone changes nothing, so that an
+    image's encoding does not depend on its batch. An interrupted :meth:`learn` has learnt the batch or nothing of it.
     """
 
     def __init__(self, settings: WarmStart) -> None:
-        self.settings, self.batches = settings, 0
-        self.state: dict[str, Tensor] = {}
+        self.settings, self.learnt = settings, Learnt()
 
     def __repr__(self) -> str:
         return f"{self.settings!r}.encoder()"
 
-    def start(self, images: Tensor) -> Tensor:
-        """z0 (B, d) for images (B, P): W [y, 1]."""
-        return _with_one(images) @ self.state["map"]
+    @property
+    def batches(self) -> int:
+        """How many batches it has learnt from."""
+        return self.learnt.batches
 
-    def encode(self, objective: Landscape, z0: Tensor | None = None, record: bool = False) -> Encoding:
-        """Encode by ``settings.solver`` from ``z0`` (B, d), by default from :meth:`start`, zero before any batch."""
-        z0 = objective.start(self.start(objective.images) if z0 is None and self.state else z0)
-        factor = self.state["factor"] if self.state else torch.eye(z0.shape[1]).to(z0)
-        return encode_moved(self.settings, objective, z0, factor, record)
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """The tensors of :class:`Learnt`, to be read and not changed; :meth:`state_dict` copies them."""
+        return self.learnt.state
+
+    @property
+    def has_start(self) -> bool:
+        """Whether it has learnt where to start."""
+        return bool(self.state)
 
     @property
     def refreshes(self) -> bool:
         """Whether the next batch that is taken in brings a look at the curvature, and a new map and factor."""
         return self.batches % self.settings.refresh == 0
 
+    def start(self, images: Tensor) -> Tensor:
+        """z0 (B, d) for images (B, ...): W [y, 1]."""
+        known = self.state["map"]
+        x = with_one(images, known.dtype)
+        if x.shape[1] != len(known):
+            raise ValueError(
+                f"images have {x.shape[1] - 1} pixels and the encoder has learnt from images of {len(known) - 1}; "
+                "give it images of that size, or make a new encoder."
+            )
+        return x @ known
+
+    def factor(self, curvature: Tensor) -> Tensor:
+        """L (d, d) for the mean ``curvature`` H (d, d)."""
+        return inverse_factor(curvature)
+
+    def encode(self, objective: Landscape, z0: Start | None = None, record: bool = False) -> Encoding:
+        """Encode by ``settings.solver`` from ``z0`` (B, d), by default from :meth:`start`, zero before any batch."""
+        state = self.state
+        z0 = objective.start(self.start(objective.images) if z0 is None and state else z0)
+        factor = state["factor"] if state else torch.eye(z0.shape[1]).to(z0)
+        return encode_moved(self.settings, objective, z0, factor, record)
+
     def learn(self, objective: Landscape, encoding: Encoding) -> None:
         """Take in a batch that was encoded. Costs, every ``refresh`` batches, 1 + d passes for each probe."""
-        probed, curvature = slice(self.settings.probes), None
-        if self.refreshes:
-            curvature = objective.select(probed).gauss_newton(encoding.z[probed])[2]
+        curvature = None
+        if self.refreshes and len(objective):
+            probes = slice(self.settings.probes)
+            at = encoding.z.flatten(1)[probes]
+            curvature = usable(at, *objective.select(probes).gauss_newton(at))
         self.take_in(objective.images, encoding.z, curvature)
 
+    def take_in(self, images: Tensor, z: Tensor, curvature: Tensor | None = None) -> None:
+        """Learn from ``images`` (B, ...), their latents (B, d) and, at a refresh, ``curvature`` (n, d, d) of probes."""
+        self.learnt = self.after(images, z, curvature)  # one assignment: there is no state in between
+
+    @torch.inference_mode(False)
     @torch.no_grad()
-    def take_in(self, images: Tensor, z: Tensor, curvature: Tensor | None) -> None:
-        """Learn from ``images`` (B, P), their latents (B, d) and, at a refresh, the probes' ``curvature`` (n, d, d)."""
-        x, settings = _with_one(images), self.settings
-        if not self.state:
-            size, eye = x.shape[1], torch.eye(z.shape[1]).to(z)
-            self.state = {
-                "squares": settings.ridge * torch.eye(size).to(x), "products": x.new_zeros(size, z.shape[1]),
-                "curvature": torch.zeros_like(eye), "map": x.new_zeros(size, z.shape[1]), "factor": eye,
-            }  # fmt: skip
-        squares, products = self.state["squares"], self.state["products"]
-        squares.mul_(settings.memory).addmm_(x.T, x)
-        squares.diagonal().add_((1 - settings.memory) * settings.ridge)
-        products.mul_(settings.memory).addmm_(x.T, z)
+    def after(self, images: Tensor, z: Tensor, curvature: Tensor | None = None) -> Learnt:
+        """What it will have learnt once it has also taken in this batch; nothing new from an empty one."""
+        if not len(images):
+            return self.learnt
+        settings, state, z = self.settings, self.state, z.flatten(1)
+        require_finite(z, "the latent")
+        x = with_one(images, z.dtype)
+        size = x.shape[1]
+        if not {"map", "moments"} <= state.keys():
+            state = begun(size, z, state, settings.ridge)
+        rows = torch.cat([state["recent"], torch.cat([x, z], dim=1)])
+        weight = torch.cat([settings.memory * state["weight"], z.new_ones(len(z))])
+        state = state | {"recent": rows, "weight": weight}
+        if curvature is not None or len(rows) > size:
+            moments = torch.addmm(weight[0] * state["moments"], (weight[1:, None] * rows[:, :size]).T, rows)
+            state |= {"moments": moments, "recent": rows[:0], "weight": torch.ones_like(weight[:1])}
         if curvature is not None:
-            self.state["map"] = torch.cholesky_solve(products, torch.linalg.cholesky(squares))
-            weight = max(0.3, 1 / (1 + self.batches / settings.refresh))
-            self.state["curvature"] = torch.lerp(self.state["curvature"], curvature.mean(dim=0), weight)
-            self.state["factor"] = inverse_factor(self.state["curvature"])
-        self.batches += 1
+            share = max(0.3, 1 / (1 + self.batches / settings.refresh))
+            mean = torch.lerp(state["curvature"], curvature.mean(dim=0).to(z), share)
+            solved = ridge_regression(state["moments"][:, :size], state["moments"][:, size:], settings.ridge)
+            state |= {"curvature": mean, "factor": self.factor(mean), "map": solved}
+        return Learnt(self.batches + 1, state)
+
+    def taught(self, images: Tensor, z: Tensor, curvature: Tensor | None = None) -> WarmEncoder:
+        """One that has also taken in this batch; this one has not."""
+        other = copy(self)
+        other.learnt = self.after(images, z, curvature)
+        return other
 
     def knowledge(self) -> dict[str, Tensor]:
-        """What encoding needs of it: the map (P + 1, d) and the factor (d, d); empty before any batch."""
-        return {name: self.state[name] for name in ("map", "factor") if self.state}
+        """A copy of what encoding needs of it: the map (P + 1, d) and the factor (d, d); empty before any batch."""
+        state = self.state
+        return copied({name: state[name] for name in ("map", "factor") if state})
 
     def state_dict(self) -> dict[str, Any]:
-        """All that :meth:`load_state_dict` needs to go on as if nothing had happened."""
-        return {"batches": self.batches, "state": self.state}
+        """A copy of all that :meth:`load_state_dict` needs to go on as if nothing had happened."""
+        learnt = self.learnt
+        return {"batches": learnt.batches, "state": copied(learnt.state)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a :meth:`state_dict`."""
-        self.batches, self.state = state["batches"], state["state"]
+        """Continue from a copy of a :meth:`state_dict`."""
+        self.learnt = Learnt(state["batches"], copied(state["state"]))
 
 
 WarmStart.learner = WarmEncoder
@@ -135,18 +182,38 @@ def encode_moved(settings: WarmStart, objective: Landscape, z0: Tensor, factor: 
     moved = settings.solver.encode(coordinates, torch.zeros_like(z0), record)
     z, path = coordinates.at(moved.z), moved.path
     if path is not None:
-        at = coordinates.at(path.z)
-        path = replace(path, z=at, loss=path.loss - penalised.added(at), flow=SeparateSteps())
-    return replace(moved, z=z, loss=moved.loss - penalised.added(z), path=path)
+        at, flow = coordinates.at(path.z), path.flow
+        if not isinstance(flow, SeparateSteps):
+            flow = MovedFlow(flow, z0, factor, settings.penalty)
+        path = replace(path, z=at, loss=path.loss - penalised.added(at), flow=flow)
+    return shaped(replace(moved, z=z, loss=moved.loss - penalised.added(z), path=path), objective)
+
+
+def usable(at: Tensor, loss: Tensor, gradient: Tensor, curvature: Tensor) -> Tensor:
+    """What the Gauss-Newton matrices (n, d, d) of probes tell of how steep the loss is around their latents (n, d).
+
+    A scaled identity stands for one that has vanished or is not finite. Probes on whose latents the loss no longer
+    depends are left out. Raises :class:`NotFinite` where none is left, and for a loss or gradient that is not finite.
+    """
+    require_finite(loss, "the loss")
+    require_finite(gradient, "the loss gradient")
+    size, slope = curvature.diagonal(dim1=1, dim2=2).mean(dim=1), gradient.norm(dim=1)
+    alive = (slope > VANISHED) | ~(size <= VANISHED)
+    if not alive.any():
+        raise NotFinite(
+            f"at recent latents the gradient is {float(slope.mean()):.3g} and the curvature {float(size.mean()):.3g}: "
+            "the training has collapsed; encode with a penalty on |z|^2, or lower the learning rate."
+        )
+    return or_identity(curvature, gradient, at)[alive]
 
 
 def inverse_factor(curvature: Tensor, floor: float = 1e-4) -> Tensor:
     """L with L L^T = (H + floor m I)^-1, m the mean of H's diagonal: (d, d) -> (d, d).
 
-    Raises :class:`NotFinite` where m is not finite or has vanished: the loss no longer depends on the latents.
+    Raises :class:`NotFinite` where H is not finite or m has vanished: the loss no longer depends on the latents.
     """
     size = curvature.diagonal().mean()
-    if not VANISHED < size < torch.inf:
+    if not (size > VANISHED and torch.isfinite(curvature).all()):
         raise NotFinite(
             f"the mean curvature at recent latents is {float(size):.3g}: the training has collapsed; encode with a "
             "penalty on |z|^2, or lower the learning rate."
@@ -156,8 +223,3 @@ def inverse_factor(curvature: Tensor, floor: float = 1e-4) -> Tensor:
     if failed:  # by rounding, where H is steep in one direction and flat in the others
         factor = torch.linalg.cholesky(torch.linalg.inv(damped.double())).to(curvature)
     return factor
-
-
-def _with_one(images: Tensor) -> Tensor:
-    """A column of ones beside the pixels, for the constant of the linear map."""
-    return torch.cat([images, images.new_ones(len(images), 1)], dim=1)

@@ -64,7 +64,8 @@ def training_race(
     try:
         for name, solver in (TRAINERS if trainers is None else trainers).items():
             config = Train(dataset.name, not dataset.md5, 0, solver, (points[-1],), device=device)
-            training, model, encoder, _ = config.begin(dataset)
+            training, encoder = config.begin(dataset)
+            model = training.model
             for point in points if name in FAR else points[:1]:
                 training.advance(point)
                 known = knowledge_of(encoder)
@@ -148,7 +149,7 @@ def seeds_at_once(
             generators = [Generator().manual_seed(seed) for seed in range(count)]
             decoders = [Decoder(generator=generator).to(device) for generator in generators]
             stack = StackedTraining(decoders, generators, FAST, pool)
-            alone, *_ = Train(dataset.name, not dataset.md5, 0, FAST, (16,), device=device).begin(dataset)
+            alone, _ = Train(dataset.name, not dataset.md5, 0, FAST, (16,), device=device).begin(dataset)
             row: dict[str, float] = {"seeds": count}
             for name, training, shared in (("stacked_ms", stack, count), ("separate_ms", alone, 1)):
                 training.advance(16 * batches)

@@ -99,10 +99,8 @@ class OdeEncoder(Library):
 
 
 class _StartOnly(WarmEncoder):
-    def take_in(self, images: Tensor, z: Tensor, curvature: Tensor | None) -> None:
-        super().take_in(images, z, curvature)
-        size = self.state["curvature"].diagonal().mean()
-        self.state["factor"] = torch.eye(z.shape[1]).to(z) / size.sqrt()
+    def factor(self, curvature: Tensor) -> Tensor:
+        return torch.eye(len(curvature)).to(curvature) / curvature.diagonal().mean().sqrt()
 
 
 class _CoordinatesOnly(WarmEncoder):
@@ -138,11 +136,10 @@ class StoredLatents:
         self.optimizer = torch.optim.SparseAdam(self.table.parameters(), learning_rate)
 
     def step(self, decoder: nn.Module, index: Tensor) -> Tensor:
-        """Losses (B,) of the images at ``index`` (B,), whose latents move; the decoder's gradient is left in .grad.
+        """Losses (B,) of the images at ``index`` (B,), whose latents move; the decoder's gradient is added to .grad.
 
         Costs one forward and one backward pass.
         """
-        decoder.zero_grad()
         self.optimizer.zero_grad()
         z = self.table(index)
         losses = bce(decoder(z), self.images[index])
@@ -158,6 +155,26 @@ class StoredLatents:
         """Continue from a :meth:`state_dict`."""
         self.table.load_state_dict(state["table"])
         self.optimizer.load_state_dict(state["optimizer"])
+
+
+@dataclass(frozen=True)
+class StoredStep:
+    """The step of a training with ``stored`` latents, which the training saves with its own state."""
+
+    stored: StoredLatents
+    decoder: nn.Module
+
+    def __call__(self, index: Tensor) -> Tensor:
+        """See :meth:`StoredLatents.step`."""
+        return self.stored.step(self.decoder, index)
+
+    def state_dict(self) -> dict[str, Any]:
+        """That of the stored latents."""
+        return self.stored.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a :meth:`state_dict`."""
+        self.stored.load_state_dict(state)
 
 
 class _Gradients:

@@ -16,10 +16,13 @@ from torch.func import functional_call, stack_module_state, vmap
 from torch.nn.functional import one_hot
 
 from gfe_core.adjoint import ApproximateGradient
+from gfe_core.batches import Drawn
 from gfe_core.encoding import Encoding, Solver
+from gfe_core.extra import Extra
 from gfe_core.objective import Loss, Objective, bce
-from gfe_core.training import Recipe, Training, iteration
-from gfe_core.warm import WarmEncoder, WarmStart, encode_moved
+from gfe_core.steps import iteration, state_of
+from gfe_core.training import Recipe, Training
+from gfe_core.warm import WarmStart, encode_moved, usable
 
 
 class StackedDecoder(nn.Module):
@@ -107,12 +110,23 @@ class StackedObjective(Objective):
         part.decoder = part.rows = _Rows(self.rows.stack, self.rows.member[index])
         return part
 
+    def renewed(self, images: Tensor, extra: Extra | None = None) -> StackedObjective:
+        """The same decoders for other images, as many as these."""
+        if len(images) != len(self):
+            raise ValueError(f"{len(images)} images after {len(self)}; give a stack as many each time.")
+        fresh = super().renewed(images, extra)
+        assert isinstance(fresh, StackedObjective)
+        return fresh
+
 
 class StackedWarmEncoder:
     """A :class:`~gfe_core.warm.WarmEncoder` for each member, as one solver of :class:`StackedObjective`."""
 
     def __init__(self, settings: WarmStart, members: int) -> None:
         self.settings, self.encoders = settings, [settings.encoder() for _ in range(members)]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.settings!r}, {len(self.encoders)})"
 
     def encode(self, objective: StackedObjective, z0: Tensor | None = None, record: bool = False) -> Encoding:
         """Encode from ``z0`` (R, d), by default from each member's own start, in its own coordinates."""
@@ -125,15 +139,58 @@ class StackedWarmEncoder:
         return encode_moved(self.settings, objective, z0, factor, record)
 
     def learn(self, objective: StackedObjective, encoding: Encoding) -> None:
-        """Take in a batch, as many images of each member. Costs what it costs them: 1 + d passes for each probe."""
+        """Take in a batch, as many images of each member. Costs what it costs them: 1 + d passes for each probe.
+
+        An interrupted one has learnt the batch for all members, or for none.
+        """
         rows, z = objective.rows, encoding.z
-        curvatures: Sequence[Tensor | None] = [None] * len(self.encoders)
-        if self.encoders[0].refreshes:  # as all members do at once
-            probed = torch.arange(len(z), device=z.device) % rows.size < self.settings.probes
-            curvatures = objective.select(probed).gauss_newton(z[probed])[2].chunk(len(self.encoders))
-        shares = zip(rows.grouped(objective.images), rows.grouped(z), curvatures, strict=True)
-        for encoder, share in zip(self.encoders, shares, strict=True):
-            encoder.take_in(*share)
+        curvatures: list[Tensor | None] = [None] * len(self.encoders)
+        if self.encoders[0].refreshes and len(z):  # as all members do at once
+            probes = torch.arange(len(z), device=z.device) % rows.size < self.settings.probes
+            seen = z[probes], *objective.select(probes).gauss_newton(z[probes])
+            shares = zip(*(each.chunk(len(self.encoders)) for each in seen), strict=True)
+            curvatures = [usable(*share) for share in shares]
+        batches = zip(self.encoders, rows.grouped(objective.images), rows.grouped(z), curvatures, strict=True)
+        self.encoders = [encoder.taught(*batch) for encoder, *batch in batches]
+
+    def state_dict(self) -> dict[str, Any]:
+        """A copy of all that :meth:`load_state_dict` needs to go on as if nothing had happened."""
+        return {"encoders": [encoder.state_dict() for encoder in self.encoders]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a copy of a :meth:`state_dict`."""
+        encoders = [self.settings.encoder() for _ in self.encoders]
+        for encoder, kept in zip(encoders, state["encoders"], strict=True):
+            encoder.load_state_dict(kept)
+        self.encoders = encoders
+
+
+class StackedStep:
+    """An iteration of Algorithm 1 with Eq. (6) for all members of a ``stack`` at once, S x B images at a time.
+
+    ``summed`` (S,) adds up the losses of each. A :class:`WarmStart` becomes a warm encoder for each.
+    """
+
+    def __init__(self, stack: StackedDecoder, solver: Solver, device: torch.device) -> None:
+        warm = StackedWarmEncoder(solver, stack.members) if isinstance(solver, WarmStart) else None
+        self.stack, self.solver, self.objective = stack, warm or solver, None
+        self.summed = torch.zeros(stack.members, dtype=torch.float64, device=device)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """The losses (S B,) at z*; the gradient of their sum is added to .grad."""
+        self.objective = self.objective.renewed(images) if self.objective else StackedObjective(self.stack, images)
+        losses = iteration(self.objective, self.solver, ApproximateGradient())
+        self.summed += losses.unflatten(0, (self.stack.members, -1)).sum(dim=1)
+        return losses
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the solver has learnt; empty for one that does not learn."""
+        return state_of(self.solver) or {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a :meth:`state_dict`."""
+        if state:
+            self.solver.load_state_dict(state)
 
 
 class StackedTraining(Training):
@@ -150,41 +207,17 @@ class StackedTraining(Training):
         stack = StackedDecoder(decoders)
         if len(generators) != stack.members:
             raise ValueError(f"{len(generators)} generators for {stack.members} decoders; pass one for each of them.")
-        self.solver, self.generators = solver, generators
-        self.learners: list[WarmEncoder] = []
-        if hasattr(solver, "encoder"):
-            together = StackedWarmEncoder(solver, stack.members)  # type: ignore[arg-type]
-            self.solver, self.learners = together, together.encoders  # type: ignore[assignment]
-        self.summed = torch.zeros(stack.members, dtype=torch.float64, device=pool.device)
-
-        def step(images: Tensor) -> Tensor:
-            losses = iteration(StackedObjective(stack, images), self.solver, ApproximateGradient())
-            self.summed += losses.unflatten(0, (stack.members, -1)).sum(dim=1)
-            return losses
-
-        super().__init__(stack, step, pool, generators[0], recipe)
+        self.stacked = StackedStep(stack, solver, pool.device)
+        super().__init__(stack, self.stacked, pool, generators[0], recipe)
+        self.batches = Drawn(pool, self.recipe.batch_size, generators)
 
     def advance(self, images: int, progress: Callable[[int], object] = lambda seen: None) -> Tensor:  # type: ignore[override]
         """As :meth:`Training.advance`; returns the mean training loss of each decoder on the way (S,)."""
         before = self.images
-        self.summed.zero_()
+        self.stacked.summed.zero_()
         super().advance(images, progress)
-        return self.summed / (self.images - before)
+        return self.stacked.summed / (self.images - before)
 
-    def draw(self) -> Tensor:
-        """Where the images of the next batch of each stand in the pool: (S B,), on the CPU."""
-        size = (self.recipe.batch_size,)
-        return torch.cat([torch.randint(len(self.pool), size, generator=own) for own in self.generators])
-
-    def state_dict(self) -> dict[str, Any]:
-        """All that :meth:`load_state_dict` needs to go on as if nothing had happened."""
-        states, learnt = [own.get_state() for own in self.generators], [own.state_dict() for own in self.learners]
-        return super().state_dict() | {"generators": states, "learnt": learnt}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a :meth:`state_dict`."""
-        super().load_state_dict(state)
-        for own, kept in zip(self.generators, state["generators"], strict=True):
-            own.set_state(kept)
-        for learner, kept in zip(self.learners, state["learnt"], strict=True):
-            learner.load_state_dict(kept)
+    def counted(self, images: Tensor) -> int:
+        """How many training images of each decoder a batch counts as."""
+        return len(images) // len(self.stacked.summed)

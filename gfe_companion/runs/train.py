@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar
 
 import pandas as pd
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 from tqdm import tqdm
 
 from gfe_companion.runs.config import RunConfig, Saved
 from gfe_companion.runs.encode import encode, knowledge_of
 from gfe_core.adjoint import AdjointGradient, ApproximateGradient, TooCoarse
-from gfe_core.encoding import Solver, encoder_of
+from gfe_core.encoding import Solver
 from gfe_core.models import AutoEncoder, Decoder
 from gfe_core.training import Gradient, Recipe, Training, autoencoder_step, encoding_step
 
@@ -21,17 +21,6 @@ if TYPE_CHECKING:
     from gfe_companion.datasets.base import Dataset
 
 CHUNK = 50  # iterations between two looks at the clock that decides when an unfinished training is saved
-
-
-@runtime_checkable
-class Memory(Protocol):
-    """What a training remembers besides its weights: of an encoder that learns, or of an auto-decoder."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """All that :meth:`load_state_dict` needs to go on as if nothing had happened."""
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a :meth:`state_dict`."""
 
 
 @dataclass(frozen=True)
@@ -74,21 +63,16 @@ class Train(RunConfig):
     def _end(self) -> int:
         return max(self.measured + self.kept)
 
-    def begin(self, dataset: Dataset) -> tuple[Training, nn.Module, Solver | None, Memory | None]:
-        """The training before its first batch, its model, its solver (None: an AE) and its memory.
-
-        Trainings have no memory where nothing but the model learns.
-        """
+    def begin(self, dataset: Dataset) -> tuple[Training, Solver | None]:
+        """The training before its first batch, and what its images are encoded by, None for an AE's own encoder."""
         generator = Generator().manual_seed(self.seed)
         images = dataset.train.images.to(self.device)
         if self.solver is None:
             autoencoder = AutoEncoder(generator).to(self.device)
-            step = autoencoder_step(autoencoder)
-            return Training(autoencoder, step, images, generator, self.recipe), autoencoder, None, None
-        decoder, solver = Decoder(generator=generator).to(self.device), encoder_of(self.solver)
-        step = encoding_step(decoder, solver, self.gradient)
-        memory = solver if isinstance(solver, Memory) else None
-        return Training(decoder, step, images, generator, self.recipe), decoder, solver, memory
+            return Training(autoencoder, autoencoder_step(autoencoder), images, generator, self.recipe), None
+        decoder = Decoder(generator=generator).to(self.device)
+        step = encoding_step(decoder, self.solver, self.gradient)
+        return Training(decoder, step, images, generator, self.recipe), step.solver
 
     def execute(self, dataset: Dataset, needed: list[dict], saved: Saved) -> tuple[pd.DataFrame, dict]:
         """Train. One row for each point; the weights kept at a point by its number, "<number> start" what was learnt.
@@ -96,7 +80,8 @@ class Train(RunConfig):
         A training that cannot go on, because its loss is no longer finite or its path too coarse for the adjoint, ends
         with a row whose column ``failure`` says so.
         """
-        training, model, solver, memory = self.begin(dataset)
+        training, solver = self.begin(dataset)
+        model = training.model
         validation = dataset.validation.images[: self.validation_images].to(self.device)
         rows: list[dict] = []
         kept: dict[str, dict] = {}
@@ -104,8 +89,6 @@ class Train(RunConfig):
         if state := saved.load():
             training.load_state_dict(state["training"])
             rows, kept, summed = state["rows"], state["kept"], state["summed"]
-            if memory is not None:
-                memory.load_state_dict(state["memory"])
 
         points = sorted({*self.measured, *self.kept})
         quiet = not sys.stderr.isatty()
@@ -120,10 +103,7 @@ class Train(RunConfig):
                         rows.append({"images": training.images, "seconds": training.seconds, "failure": str(error)})
                         return pd.DataFrame(rows), kept
                     if saved.due():
-                        state = {"training": training.state_dict(), "rows": rows, "kept": kept, "summed": summed}
-                        if memory is not None:
-                            state["memory"] = memory.state_dict()
-                        saved.save(state)
+                        saved.save({"training": training.state_dict(), "rows": rows, "kept": kept, "summed": summed})
                 if rows and rows[-1]["images"] >= point:
                     continue  # measured by an earlier attempt
                 row = {"images": point, "seconds": training.seconds}

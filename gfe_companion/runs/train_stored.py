@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Generator, nn
+from torch import Generator
 
-from gfe_companion.methods.baselines import StoredLatents
-from gfe_companion.runs.train import Memory, Train
+from gfe_companion.methods.baselines import StoredLatents, StoredStep
+from gfe_companion.runs.train import Train
 from gfe_core.encoding import Solver
 from gfe_core.models import Decoder
 from gfe_core.training import Training
@@ -30,12 +30,11 @@ class TrainStored(Train):
         """Which data, which seed, how far."""
         return f"train-{self.dataset}-autodecoder-{self._end}-seed{self.seed}"
 
-    def begin(self, dataset: Dataset) -> tuple[Training, nn.Module, Solver | None, Memory | None]:
-        """As :meth:`Train.begin`; its memory are the stored latents, and its pool their numbers."""
+    def begin(self, dataset: Dataset) -> tuple[Training, Solver | None]:
+        """As :meth:`Train.begin`; the pool are the numbers of the images."""
         generator = Generator().manual_seed(self.seed)
         model = Decoder(generator=generator).to(self.device)
         images = dataset.train.images.to(self.device)
         stored = StoredLatents(images, model.latent_dim, self.latent_rate, self.penalty, generator)
         pool = torch.arange(len(images), device=self.device)
-        training = Training(model, lambda index: stored.step(model, index), pool, generator, self.recipe)
-        return training, model, self.solver, stored
+        return Training(model, StoredStep(stored, model), pool, generator, self.recipe), self.solver
