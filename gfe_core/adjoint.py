@@ -61,9 +61,10 @@ class AdjointGradient:
     - :class:`MovedFlow` (a warm start): one of these in the coordinates u, along the penalised loss; lambda(tau) is
       still the gradient of l itself.
 
-    Cost for each image with N slices: at most 4N + 6 passes, besides those of the encoding. Memory: the path, and one
-    slice's graph at a time. Raises ``ValueError`` where the encoding has no path, and :class:`TooCoarse` where its
-    slices are too long for the adjoint equation, which needs shorter ones than RK4 does for the flow.
+    The objective must be the one that was encoded, a :class:`Penalised` one if that was. Cost for each image with N
+    slices: at most 4N + 6 passes, besides those of the encoding. Memory: the path, and one slice's graph at a time.
+    Raises ``ValueError`` where the encoding has no path, and :class:`TooCoarse` where its slices are too long for the
+    adjoint equation, which needs shorter ones than RK4 does for the flow.
     """
 
     needs_path: ClassVar[bool] = True
@@ -74,7 +75,7 @@ class AdjointGradient:
         None stands for one that requires no gradient, or is not used.
         """
         at_end, partial = objective.all_gradients(encoding.z.flatten(1))
-        total = list(partial)
+        total = [None if slope is None else slope.clone() for slope in partial]  # autograd may return one tensor twice
         for part in integral(objective, encoding, at_end):
             for i, slope in enumerate(part):
                 if slope is not None:

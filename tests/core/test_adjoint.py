@@ -18,6 +18,8 @@ from gfe_core.fixed_grid import FixedGrid, rk4
 from gfe_core.models import Decoder
 from gfe_core.nesterov import Nesterov
 from gfe_core.objective import Objective, bce
+from gfe_core.warm import WarmStart
+from gfe_core.wrappers import Moved, Penalised, Prior
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -226,6 +228,109 @@ def test_a_batch_has_the_sum_of_its_images_gradients(problem, flow):
     except TooCoarse:
         reject()
     assert torch.allclose(whole, sum(alone), rtol=1e-6, atol=1e-9 * float(1 + sum(alone).abs().max()))
+
+
+# --- through wrappers
+
+
+def draw(*shape, seed):
+    return torch.randn(*shape, generator=seeded(seed), dtype=torch.float64)
+
+
+Z0, ONE, EACH = draw(4, 3, seed=2), 0.5 * draw(3, 3, seed=3), 0.5 * draw(4, 3, 3, seed=4)
+WRAPPED = {
+    "penalised": lambda within: Penalised(within, 0.3),
+    "prior": lambda within: Prior(within, lambda z: (1 + (z @ ONE).square().sum(dim=1)).sqrt()),
+    "moved": lambda within: Moved(within, Z0, ONE),
+    "moved, one each": lambda within: Moved(within, Z0, EACH),
+    "moved and penalised": lambda within: Moved(Penalised(within, 0.3), Z0, EACH),
+    "penalised and moved": lambda within: Penalised(Moved(within, Z0, ONE), 0.3),
+    "moved twice": lambda within: Moved(Moved(within, Z0, ONE), Z0.flip(0), EACH),
+    "selected": lambda within: Moved(Penalised(within, 0.3), Z0, EACH).select(torch.tensor([2, 0])),
+    "selected by a mask": lambda within: Penalised(Moved(within, Z0, EACH), 0.3).select(Z0[:, 0] > Z0[:, 0].min()),
+}
+LONG = {  # flows, and how near the adjoint comes to what they do
+    "fixed grid": (FixedGrid(1.0, 100), 1e-4),
+    "Nesterov": (Nesterov(1.0, 100), 1e-4),
+    "AMD": (AMD(tau=1.0, s_0=0.05, s_max=0.05, tolerance=0.0), 1e-7),
+    "AMD, stopped": (AMD(tau=1e3, s_0=0.1, s_max=0.2, tolerance=0.07, max_steps=20), 1e-7),
+}
+
+
+def along_a_direction(decoder, gradient, loss_at_end, close):
+    """``gradient`` against a central difference of ``loss_at_end()``, all parameters moved at once, at random."""
+    direction = [torch.randn(p.shape, generator=seeded(50 + p.ndim), dtype=p.dtype) for p in decoder.parameters()]
+    h, sums = 1e-5, []
+    for shift in (h, -2 * h):
+        with torch.no_grad():
+            for parameter, along in zip(decoder.parameters(), direction, strict=True):
+                parameter.add_(shift * along)
+        sums.append(float(loss_at_end()))
+    found = sum(float((slope * along).sum()) for slope, along in zip(gradient, direction, strict=True))
+    assert found == pytest.approx((sums[0] - sums[1]) / (2 * h), rel=close)
+
+
+@pytest.mark.parametrize(("solver", "close"), LONG.values(), ids=LONG)
+@pytest.mark.parametrize("wrap", WRAPPED.values(), ids=WRAPPED)
+def test_it_is_the_derivative_of_what_a_wrapped_objective_ends_with(wrap, solver, close):
+    """Encoded anew for each shifted theta; AMD takes the same steps at each, so that their sizes may be held fixed."""
+    landscape, times = wrap(problem_of(bce, 0, nn.Tanh)), []
+
+    def end():
+        encoding = solver.encode(landscape, record=True)
+        times.append(encoding.path.t)
+        return encoding.loss.sum()
+
+    gradient = AdjointGradient()(landscape, solver.encode(landscape, record=True))
+    along_a_direction(landscape.decoder, gradient, end, close)
+    assert all(torch.equal(t, times[0]) for t in times)
+
+
+@pytest.mark.parametrize("penalty", [0.0, 0.2])
+@pytest.mark.parametrize(("solver", "close"), LONG.values(), ids=LONG)
+def test_along_a_warm_start_it_is_the_derivative_of_the_loss_itself(solver, close, penalty):
+    """z0 and factor are what earlier batches have taught; the penalty counts in the flow, and not in the loss."""
+    objective = problem_of(bce, 0, nn.Tanh)
+    encoder = WarmStart(solver=solver, penalty=penalty, refresh=1).encoder()
+    for seed in (5, 6):
+        batch = Objective(objective.decoder, torch.rand(4, 12, generator=seeded(seed), dtype=torch.float64))
+        encoder.learn(batch, encoder.encode(batch))
+    encoding = encoder.encode(objective, record=True)
+    assert torch.allclose(encoding.loss, objective.value(encoding.z), rtol=1e-12)
+    gradient = AdjointGradient()(objective, encoding)
+    assert relative(ApproximateGradient()(objective, encoding), gradient) > 1e-2
+    along_a_direction(objective.decoder, gradient, lambda: encoder.encode(objective).loss.sum(), close)
+
+
+def test_a_warm_start_that_follows_no_flow_is_refused():
+    objective = problem_of(bce, 0)
+    encoding = WarmStart().encode(objective, record=True)
+    with pytest.raises(ValueError, match="follows no flow that an adjoint could follow back; train with Approx"):
+        AdjointGradient()(objective, encoding)
+
+
+class TwoBiases(nn.Module):
+    """Two parameters that are added have one gradient, and autograd hands out one tensor for both."""
+
+    latent_dim = 3
+
+    def __init__(self):
+        super().__init__()
+        self.decoder = mlp((3, 8, 12), 2.0, 0, between=nn.Tanh)
+        self.one, self.other = (nn.Parameter(torch.zeros(12, dtype=torch.float64)) for _ in range(2))
+
+    def forward(self, z):
+        return self.decoder(z) + (self.one + self.other)
+
+
+def test_two_parameters_with_one_gradient_have_the_integral_taken_off_once_each():
+    objective = Objective(TwoBiases(), torch.rand(4, 12, generator=seeded(1), dtype=torch.float64))
+    encoding = FLOWS["AMD"](20).encode(objective, record=True)
+    gradient = AdjointGradient()(objective, encoding)
+    names = [name for name, _ in objective.decoder.named_parameters()]
+    of = dict(zip(names, gradient, strict=True))
+    assert torch.equal(of["one"], of["other"])
+    assert torch.allclose(of["one"], of["decoder.2.bias"], rtol=1e-10)
 
 
 # --- cost

@@ -1,4 +1,4 @@
-"""A penalty and other coordinates: each question of a landscape, against autograd on the composed function."""
+"""A penalty, a prior and other coordinates: each question of a landscape, against autograd on the composed function."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import math
 
 import pytest
 import torch
-from conftest import mlp, quadratic, seeded
+from conftest import linear_problem, mlp, quadratic, seeded
 from torch import Tensor
 
 from gfe_core.accelerated import QuasiNewtonAMD
 from gfe_core.objective import Landscape, Objective, bce
-from gfe_core.wrappers import Moved, Penalised, Wrapped
+from gfe_core.wrappers import Moved, Penalised, Prior, Wrapped
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -37,9 +37,19 @@ def times(rows: Tensor, factor: Tensor) -> Tensor:
     return torch.stack([matrix @ row for matrix, row in zip(each, rows, strict=True)])
 
 
+def energy(z: Tensor) -> Tensor:
+    """-log of a prior whose Hessian is neither constant nor diagonal; convex."""
+    return (1 + (z @ ONE).square().sum(dim=1)).sqrt()
+
+
 # What is made of an objective, and the same as a function of (decoder, images, loss, u), at these images.
 WRAPPED = {
     "penalised": (lambda within: Penalised(within, PENALTY), lambda u, at: (u, PENALTY / 2 * u.square().sum(dim=1))),
+    "prior": (lambda within: Prior(within, energy), lambda u, at: (u, energy(u))),
+    "moved and prior": (
+        lambda within: Moved(Prior(within, energy), Z0, EACH),
+        lambda u, at: (Z0[at] + times(u, EACH[at]), energy(Z0[at] + times(u, EACH[at]))),
+    ),
     "moved": (lambda within: Moved(within, Z0, ONE), lambda u, at: (Z0[at] + times(u, ONE), 0.0)),
     "moved, one each": (lambda within: Moved(within, Z0, EACH), lambda u, at: (Z0[at] + times(u, EACH[at]), 0.0)),
     "moved and penalised": (
@@ -203,6 +213,102 @@ def test_a_penalty_out_of_range_is_refused(penalty):
         Penalised(objective(), penalty)
 
 
+# --- any prior
+
+
+def test_the_penalty_is_the_gaussian_prior(u):
+    within, vector = objective(), draw(IMAGES, LATENTS, seed=6)
+    gaussian, penalised = Prior(within, lambda z: PENALTY * z.square().sum(dim=1) / 2), Penalised(within, PENALTY)
+    for asked, given in (("value", (u,)), ("value_and_grad", (u,)), ("gauss_newton", (u,)), ("all_gradients", (u,)),
+                         ("vector_jacobian", (u, vector))):  # fmt: skip
+        found, expected = getattr(gaussian, asked)(*given), getattr(penalised, asked)(*given)
+        for one, other in zip(*((x,) if isinstance(x, Tensor) else x for x in (found, expected)), strict=True):
+            for a, b in zip(*((x,) if isinstance(x, Tensor) else x for x in (one, other)), strict=True):
+                assert torch.allclose(a, b, rtol=1e-12, atol=1e-14)
+
+
+def test_a_posterior_is_found_where_it_is_known_in_closed_form():
+    """y = A z + noise of deviation s, z ~ N(m, C): the MAP estimate is the mean of the Gaussian posterior."""
+    decoder, a, hessian, y = linear_problem(rows=9, columns=LATENTS, batch=IMAGES)
+    root, mean, noise = draw(LATENTS, LATENTS, seed=3), draw(LATENTS, seed=4), 0.3
+    precision = root @ root.T
+    landscape = Prior(
+        Objective(decoder, y, lambda output, images: quadratic(output, images) / noise**2),
+        lambda z: ((z - mean) @ root).square().sum(dim=1) / 2,
+    )
+    found = QuasiNewtonAMD(s_0=0.1, tolerance=0.0, max_trials=300).encode(landscape).z
+    posterior = torch.linalg.solve(hessian / noise**2 + precision, (y @ a / noise**2 + precision @ mean).mT).mT
+    assert torch.allclose(found, posterior, rtol=1e-6, atol=1e-7)
+
+
+def test_a_prior_with_several_summits_leaves_no_negative_curvature(u):
+    """A mixture's energy is not convex: the matrix keeps its positive eigenvalues, and loses the others."""
+    within = objective()
+
+    def mixture(z: Tensor) -> Tensor:
+        return -torch.logsumexp(-5 * torch.stack([(z - c).square().sum(dim=1) for c in (-1.0, 1.0)]), dim=0)
+
+    between = torch.zeros_like(u)
+    landscape, plain = Prior(within, mixture), within.gauss_newton(between)[2]
+    hessian = torch.stack([
+        torch.autograd.functional.hessian(lambda one: mixture(one[None])[0], row) for row in between
+    ])  # fmt: skip
+    values, vectors = torch.linalg.eigh(plain + hessian)
+    assert (values[:, 0] < 0).all() and (values[:, -1] > 0).all()
+    expected = vectors @ (values.clamp_min(0)[:, :, None] * vectors.mT)
+    assert torch.allclose(landscape.gauss_newton(between)[2], expected, rtol=1e-9, atol=1e-9)
+
+
+def test_a_linear_energy_has_no_curvature(u):
+    within, tilt = objective(), draw(LATENTS, seed=3)
+    landscape = Prior(within, lambda z: z @ tilt)
+    assert torch.allclose(landscape.value_and_grad(u)[1], within.value_and_grad(u)[1] + tilt)
+    assert torch.allclose(landscape.gauss_newton(u)[2], within.gauss_newton(u)[2])
+    assert torch.allclose(landscape.vector_jacobian(u, u)[0], within.vector_jacobian(u, u)[0])
+
+
+def test_a_prior_works_where_autograd_is_switched_off(u):
+    landscape, u = Prior(objective(), energy), u.clone()
+    expected = (landscape.value(u), *landscape.value_and_grad(u), landscape.vector_jacobian(u, u)[0])
+    for off in (torch.no_grad, torch.inference_mode):
+        with off():
+            v = u + 0.0
+            found = (landscape.value(v), *landscape.value_and_grad(v), landscape.vector_jacobian(v, v)[0])
+            landscape.gauss_newton(v)
+        for one, other in zip(found, expected, strict=True):
+            assert torch.allclose(one, other) and not one.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (lambda z: z.square().sum(), r"is \(\); it needs one number for each image, \(4,\)"),
+        (lambda z: z.square(), r"is \(4, 3\); it needs one number for each image"),
+        (lambda z: 0.0, "is float; it needs one number for each image"),
+        (lambda z: z.float().square().sum(dim=1), "latents is torch.float32; compute it in the latents' dtype"),
+        (lambda z: z.detach().square().sum(dim=1), "does not depend on the latents as far as autograd can see"),
+    ],
+    ids=["of the batch", "of each coordinate", "no tensor", "another dtype", "without a graph"],
+)
+def test_an_energy_that_is_none_is_refused(u, wrong, said):
+    with pytest.raises(ValueError, match=said):
+        Prior(objective(), wrong).value_and_grad(u)
+
+
+def test_the_floor_of_a_loss_is_known_under_a_penalty_and_not_under_a_prior():
+    within = objective()
+    assert within.floor == Penalised(within, PENALTY).floor == Moved(within, Z0, ONE).floor == 0.0
+    assert Prior(within, energy).floor is None
+
+
+def test_coordinates_and_the_way_back():
+    path = draw(5, IMAGES, LATENTS, seed=9)
+    for factor in (ONE, EACH):
+        moved = Moved(objective(), Z0, factor)
+        assert torch.allclose(moved.back(moved.at(path)), path)
+        assert torch.allclose(moved.back(moved.at(path[0])), path[0])
+
+
 @wraps
 def test_solvers_reach_its_own_minimum(wrap, spelt, u):
     within = objective()
@@ -214,8 +320,8 @@ def test_solvers_reach_its_own_minimum(wrap, spelt, u):
 # --- nothing is answered for another function
 
 
-# What all of them may share: the count of passes; and where a start is, which a penalty does not move.
-SHARED = {Penalised: {"evaluations", "start", "shaped"}, Moved: {"evaluations"}}
+# What all of them may share: the count of passes; and where a start is, which a prior does not move.
+SHARED = {of: {"evaluations", "start", "shaped"} for of in (Penalised, Prior)} | {Moved: {"evaluations"}}
 
 
 def concrete(kind: type) -> list[type]:
