@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from gfe_core.accelerated import QuasiNewtonAMD, QuasiNewtonState, Trials, Watched, watched
+from gfe_core.accelerated import QuasiNewtonAMD, QuasiNewtonState
 from gfe_core.curvature import or_identity, vanished
 from gfe_core.descent import Measured, Rule, Trial
 from gfe_core.encoding import Encoding, PathRecorder
 from gfe_core.landscape import Landscape
+from gfe_core.trials import Trials, Watched, watched
 
 
 @dataclass
@@ -40,7 +41,8 @@ class LevenbergMarquardt(Trials[DampedState]):
     the cross-entropy, m the mean of the diagonal of J^T H J, which is a scaled identity where it vanishes. lambda, each
     image's own, starts at ``damping``, shrinks by ``beta`` where the loss falls and grows by 1 / ``beta`` where not.
     Cost of an image: one forward pass a trial, and 1 + d more where it is accepted. From far away Gauss-Newton steps
-    lead into bad basins, so that ``first`` goes before, with trials of its own; None does without.
+    lead into bad basins, so that ``first`` goes before, with trials of its own, and one more forward pass; None does
+    without.
     """
 
     tolerance: float = 1e-5
@@ -56,10 +58,12 @@ class LevenbergMarquardt(Trials[DampedState]):
 
     def descend(self, objective: Landscape, z: Tensor, steps: Tensor, recorder: PathRecorder | None) -> Encoding:
         """First steps by ``first``, then damped ones from there."""
-        if self.first is not None:
-            near = self.first.descend(objective, z, steps, recorder)
-            z, steps = near.z, near.steps
-        return super().descend(objective, z, steps, recorder)
+        if self.first is None:
+            return super().descend(objective, z, steps, recorder)
+        near = self.first.descend(objective, z, steps, recorder)
+        own = {field.name: getattr(self, field.name) for field in fields(LevenbergMarquardt)}
+        onward = _Onward(**(own | {"first": None}), initial=objective.value(z))
+        return onward.descend(objective, near.z, near.steps, recorder)
 
     def begin(self, objective: Landscape, z: Tensor, steps: Tensor) -> DampedState:
         """With the Gauss-Newton matrix at z. 1 + d forward passes."""
@@ -88,6 +92,19 @@ class LevenbergMarquardt(Trials[DampedState]):
         state.damping = state.damping * torch.where(falls, self.beta, 1 / self.beta)
         state.accept(falls, curvature=at.curvature)
         self.accept(state, trial, at, falls)
+
+
+@dataclass(frozen=True)
+class _Onward(LevenbergMarquardt):
+    """Goes on where others have led; what has been gained counts from the ``initial`` losses (B,)."""
+
+    initial: Tensor | None = None
+
+    def begin(self, objective: Landscape, z: Tensor, steps: Tensor) -> DampedState:
+        state = super().begin(objective, z, steps)
+        assert self.initial is not None
+        state.initial = self.initial
+        return state
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from gfe_core.descent import Measured, Trial
 from gfe_core.encoding import Status
 from gfe_core.levenberg_marquardt import GaussNewtonBFGS, LevenbergMarquardt
 from gfe_core.objective import Objective, bce
+from gfe_core.trials import watched
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -175,9 +176,10 @@ def test_the_inverse_curvature_is_that_of_bfgs():
     inverse, m, t = root @ root.mT, *torch.randn(2, 2, 4, generator=generator, dtype=torch.float64)
     t = torch.where((m * t).sum(dim=1, keepdim=True) > 0, t, -t)
     one = torch.ones(2, dtype=torch.float64)
-    nothing = one == 0
-    state = QuasiNewtonState(0 * m, one, 0 * m, nothing.long(), one, nothing.long(), nothing, one, inverse, m, nothing)
-    QuasiNewtonAMD().advance(state, Trial(m, one), Measured(0 * one, t, one), one == 1)
+    flat, ahead = Measured(one, 0 * m, 0 * one), Measured(0 * one, t, one)
+    start = watched(flat, 0 * m, torch.zeros(2, dtype=torch.int64))
+    state = QuasiNewtonState(**start, s=one, inverse=inverse, direction=m, fresh=one == 0)
+    QuasiNewtonAMD().advance(state, Trial(m, one), ahead, one == 1)
     found = state.inverse
     rho = (1 / (m * t).sum(dim=1))[:, None, None]
     side = torch.eye(4, dtype=torch.float64) - rho * m[:, :, None] * t[:, None, :]
