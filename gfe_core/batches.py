@@ -158,8 +158,8 @@ def moved(batch: Batch, device: torch.device | None) -> Batch:
 def _generators(loader: Any) -> list[Generator]:
     """Those that a loader, its samplers and its data set say that they draw from."""
     inner = getattr(loader, "batch_sampler", None)
-    places = (loader, getattr(loader, "sampler", None), inner, getattr(inner, "sampler", None))
-    places += (getattr(loader, "dataset", None),)
+    outer = [getattr(loader, name, None) for name in ("sampler", "batch_sampler", "dataset")]
+    places = [loader, *outer, getattr(inner, "sampler", None)]
     found = (getattr(place, "generator", None) for place in places)
     return list({id(each): each for each in found if isinstance(each, Generator)}.values())
 

@@ -62,6 +62,11 @@ class _Starts:
             raise ValueError(f"z0 has {len(self.z0)} rows for more images than that; pass one for each.")
         return self.z0[self.first - size : self.first]
 
+    def end(self) -> None:
+        """Raise ``ValueError`` where rows are left over."""
+        if self.each and self.first < len(self.z0):  # type: ignore[arg-type]
+            raise ValueError(f"z0 has {len(self.z0)} rows for {self.first} images; pass one for each.")  # type: ignore[arg-type]
+
 
 def _labels_left_out(batch: Batch, decoder: nn.Module, loss: Loss) -> Batch:
     return batch[0], wanted(batch[1], decoder, loss)
@@ -79,6 +84,7 @@ def _encoded(
         else:
             objective = objective.renewed(images, extra)
         yield solver.encode(objective, starts.next(len(images)))
+    starts.end()
 
 
 @torch.no_grad()

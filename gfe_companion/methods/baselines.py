@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from gfe_core.encoding import Encoding, Status
-from gfe_core.objective import Landscape, bce, require_finite
+from gfe_core.encoding import Encoding, Status, shaped
+from gfe_core.landscape import Landscape, Start, require_finite
+from gfe_core.objective import bce
 from gfe_core.warm import WarmEncoder, WarmStart
 
 
@@ -30,7 +31,7 @@ class AdamEncoder(Library):
     learning_rate: float
     steps: int
 
-    def encode(self, objective: Landscape, z0: Tensor | None = None, record: bool = False) -> Encoding:
+    def encode(self, objective: Landscape, z0: Start | None = None, record: bool = False) -> Encoding:
         """Encode from ``z0``; every latent has its own moments, so that images do not depend on one another."""
         return _minimise(objective, z0, self.steps, self.steps, lambda z: torch.optim.Adam([z], self.learning_rate))
 
@@ -50,7 +51,7 @@ class LBFGSEncoder(Library):
         """One step length for all images."""
         return True
 
-    def encode(self, objective: Landscape, z0: Tensor | None = None, record: bool = False) -> Encoding:
+    def encode(self, objective: Landscape, z0: Start | None = None, record: bool = False) -> Encoding:
         """Encode from ``z0``. One step length and one history serve the whole batch."""
 
         def optimizer(z: Tensor) -> torch.optim.Optimizer:
@@ -79,7 +80,7 @@ class OdeEncoder(Library):
         """One step length for all images, where it follows the error."""
         return self.method == "dopri5"
 
-    def encode(self, objective: Landscape, z0: Tensor | None = None, record: bool = False) -> Encoding:
+    def encode(self, objective: Landscape, z0: Start | None = None, record: bool = False) -> Encoding:
         """Encode from ``z0``."""
         from torchdiffeq import odeint  # slow to import, and needed for this encoder only
 
@@ -193,7 +194,7 @@ class _Gradients:
 
 
 def _minimise(
-    objective: Landscape, z0: Tensor | None, calls: int, steps: int, make: Callable[[Tensor], torch.optim.Optimizer]
+    objective: Landscape, z0: Start | None, calls: int, steps: int, make: Callable[[Tensor], torch.optim.Optimizer]
 ) -> Encoding:
     """``calls`` of the optimizer that ``make`` builds of z, which take ``steps`` steps together."""
     before, z, gradients = objective.evaluations, objective.start(z0), _Gradients(objective)
@@ -211,4 +212,5 @@ def _minimise(
 def _ended(objective: Landscape, z: Tensor, before: int, status: Status, t: float, steps: int) -> Encoding:
     loss = objective.value(z)
     ended, taken = (torch.full(loss.shape, int(value), device=loss.device) for value in (status, steps))
-    return Encoding(z, loss, torch.full_like(loss, t), taken, ended, objective.evaluations - before)
+    spent = objective.evaluations - before
+    return shaped(Encoding(z, loss, torch.full_like(loss, t), taken, ended, spent), objective)

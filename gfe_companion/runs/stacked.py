@@ -172,8 +172,10 @@ class StackedStep:
     """
 
     def __init__(self, stack: StackedDecoder, solver: Solver, device: torch.device) -> None:
-        warm = StackedWarmEncoder(solver, stack.members) if isinstance(solver, WarmStart) else None
-        self.stack, self.solver, self.objective = stack, warm or solver, None
+        warm = isinstance(solver, WarmStart)
+        self.solver: Any = StackedWarmEncoder(solver, stack.members) if warm else solver  # type: ignore[arg-type]
+        self.stack = stack
+        self.objective: StackedObjective | None = None
         self.summed = torch.zeros(stack.members, dtype=torch.float64, device=device)
 
     def __call__(self, images: Tensor) -> Tensor:

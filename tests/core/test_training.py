@@ -1,5 +1,6 @@
 """Algorithm 1 and the autoencoder: reproducible, resumable, and the update that the paper states."""
 
+import copy
 import io
 import math
 
@@ -9,9 +10,9 @@ from conftest import mlp, seeded
 from torch import nn
 
 from gfe_companion.datasets import Source, load
+from gfe_core.accelerated import QuasiNewtonAMD
 from gfe_core.adjoint import ApproximateGradient
 from gfe_core.amd import AMD
-from gfe_core.encoding import Status
 from gfe_core.models import AutoEncoder, Decoder
 from gfe_core.objective import Objective, bce
 from gfe_core.training import (
@@ -23,6 +24,7 @@ from gfe_core.training import (
     encode_all,
     encoding_step,
 )
+from gfe_core.warm import WarmStart
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -256,31 +258,7 @@ def test_a_training_that_diverges_is_an_error():
         gfe(recipe=Recipe(4, learning_rate=1e30)).advance(40)
 
 
-# --- losses of whole data sets
-
-
-def test_many_images_are_encoded_in_order_whatever_the_batch_size():
-    decoder = mlp((3, 8, 12))
-    images = torch.rand(23, 12, generator=seeded(), dtype=torch.float64)
-    solver = AMD(tau=200.0, s_max=100.0)
-    whole = solver.encode(Objective(decoder, images))
-    for size in (1, 5, 23, 100):
-        parts = list(encode_all(decoder, images, solver, batch_size=size))
-        assert [len(part.loss) for part in parts] == [min(size, 23 - start) for start in range(0, 23, size)]
-        for name in ("z", "loss", "t", "steps", "status"):
-            joined = torch.cat([getattr(part, name) for part in parts])
-            assert torch.allclose(joined, getattr(whole, name), rtol=1e-6, atol=1e-8)
-    assert (whole.status == Status.CONVERGED).any()
-
-
-def test_the_autoencoders_losses_are_of_its_own_latents():
-    net = AutoEncoder(seeded())
-    z, losses = autoencoder_losses(net, POOL[:5])
-    assert torch.equal(z, net.encoder(POOL[:5]))
-    assert torch.equal(losses, bce(net(POOL[:5]), POOL[:5]))
-    assert not (z.requires_grad or losses.requires_grad)
-    squared = autoencoder_losses(net, POOL[:5], lambda x, y: (x - y).square().sum(dim=1))[1]
-    assert not torch.equal(squared, losses)
+# --- rates, and solvers that learn
 
 
 def test_a_cosine_recipe_ends_at_zero_and_steps_by_its_rate():
@@ -305,3 +283,195 @@ def test_a_solver_that_learns_is_taught_every_batch():
     step = encoding_step(decoder, Taught(tau=50.0), ApproximateGradient())
     step(torch.rand(4, 784, generator=seeded()))
     assert seen == [(4, (4, 20))]
+
+
+# --- as people train: any optimiser and scheduler, several batches an update
+
+POOL12 = torch.rand(40, 12, generator=seeded(9), dtype=torch.float64)
+OPTIMIZERS = {
+    "sgd": lambda p: torch.optim.SGD(p, 1e-2, momentum=0.9),
+    "adam": lambda p: torch.optim.Adam(p, 1e-3),
+    "adamw, two groups": lambda p: torch.optim.AdamW([{"params": p[:2], "lr": 1e-2}, {"params": p[2:]}], 1e-3),
+    "adagrad": lambda p: torch.optim.Adagrad(p, 1e-2),
+}
+SCHEDULERS = {
+    "none": lambda o: None,
+    "one cycle": lambda o: torch.optim.lr_scheduler.OneCycleLR(o, 1e-2, total_steps=40, cycle_momentum=False),
+    "step": lambda o: torch.optim.lr_scheduler.StepLR(o, 2, 0.5),
+    "plateau": lambda o: torch.optim.lr_scheduler.ReduceLROnPlateau(o, factor=0.5, patience=1, threshold=0.5),
+    "warm-up, then cosine": lambda o: torch.optim.lr_scheduler.SequentialLR(
+        o,
+        [torch.optim.lr_scheduler.LinearLR(o, 0.1, total_iters=3), torch.optim.lr_scheduler.CosineAnnealingLR(o, 9)],
+        [3],
+    ),
+}
+
+
+def ours(optimizer="adam", scheduler="none", accumulate=1, solver=SOLVER, seed=0, **settings):
+    model = mlp((3, 8, 12), seed=seed)
+    own = OPTIMIZERS[optimizer](list(model.parameters()))
+    step = encoding_step(model, solver, ApproximateGradient())
+    return Training(
+        model, step, POOL12, seeded(seed), SMALL, optimizer=own, scheduler=SCHEDULERS[scheduler](own),
+        accumulate=accumulate, **settings,
+    )  # fmt: skip
+
+
+def reloaded(state):
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+WARM = WarmStart(QuasiNewtonAMD(s_0=1.0, tolerance=0.0, max_trials=3), refresh=3)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+@pytest.mark.parametrize(("solver", "accumulate"), [(SOLVER, 1), (WARM, 2)], ids=["amd", "warm, two batches"])
+def test_any_of_them_saved_and_continued_is_uninterrupted(optimizer, scheduler, solver, accumulate):
+    whole, first = (ours(optimizer, scheduler, accumulate, solver) for _ in range(2))
+    second = ours(optimizer, scheduler, accumulate, solver, seed=3)
+    whole.advance(24)
+    expected = whole.advance(72)
+    first.advance(24)
+    second.load_state_dict(reloaded(first.state_dict()))
+    assert second.advance(72) == expected
+    assert torch.equal(weights(whole), weights(second))
+    assert whole.optimizer.param_groups[0]["lr"] == second.optimizer.param_groups[0]["lr"]
+
+
+def test_a_scheduler_steps_after_each_update_and_moves_the_rate():
+    training = ours("sgd", "step", accumulate=2)
+    rates = []
+    for images in range(8, 48, 8):
+        training.advance(images)
+        rates.append(training.optimizer.param_groups[0]["lr"])
+    assert rates == pytest.approx([1e-2, 5e-3, 5e-3, 2.5e-3, 2.5e-3])
+
+
+def test_a_plateau_is_that_of_the_mean_training_loss():
+    seen = []
+    training = ours("sgd", "plateau", accumulate=2)
+    step = training.scheduler.step
+    training.scheduler.step = lambda loss: seen.append(loss) or step(loss)
+    mean = training.advance(8)
+    assert seen == [pytest.approx(mean)]
+
+
+def test_an_update_of_several_batches_is_that_of_their_summed_loss():
+    training, mirror = ours("sgd", accumulate=3), mlp((3, 8, 12))
+    images = POOL12[torch.cat([torch.randint(40, (4,), generator=g) for g in [seeded()] for _ in range(3)])]
+    told = []
+    mean = training.advance(12, told.append)
+    encoding = SOLVER.encode(Objective(mirror, images))
+    slopes = ApproximateGradient()(Objective(mirror, images), encoding)
+    for ours_, theirs, slope in zip(training.model.parameters(), mirror.parameters(), slopes, strict=True):
+        assert torch.allclose(ours_, theirs - 1e-2 * slope, rtol=1e-6, atol=1e-9)
+    assert mean == pytest.approx(float(encoding.loss.mean()))
+    assert told == [4, 4, 4]
+    with pytest.raises(ValueError, match="16 images are not a whole number of updates of 3 batches of 12"):
+        training.advance(16)
+
+
+def test_gradients_of_the_caller_before_an_update_do_not_linger():
+    one, other = ours("sgd"), ours("sgd")
+    for parameter in one.model.parameters():
+        parameter.grad = torch.full_like(parameter, 1e3)
+    one.advance(4)
+    other.advance(4)
+    assert torch.equal(weights(one), weights(other))
+
+
+def test_several_contributions_make_one_update():
+    """A step of two losses: an encoder's, and the model's own."""
+    model = mlp((3, 8, 12))
+    encoded = encoding_step(model, SOLVER, ApproximateGradient())
+
+    def step(images):
+        losses = encoded(images)
+        (0.1 * sum(parameter.square().sum() for parameter in model.parameters())).backward()
+        return losses
+
+    training = Training(model, step, POOL12, seeded(), SMALL, optimizer=torch.optim.SGD(model.parameters(), 1e-2))
+    training.advance(4)
+    decayed = mlp((3, 8, 12))
+    own = torch.optim.SGD(decayed.parameters(), 1e-2, weight_decay=0.2)
+    step = encoding_step(decayed, SOLVER, ApproximateGradient())
+    Training(decayed, step, POOL12, seeded(), SMALL, optimizer=own).advance(4)
+    assert torch.allclose(weights(training), nn.utils.parameters_to_vector(decayed.parameters()))
+
+
+def test_without_a_generator_a_pool_is_drawn_from_the_same_seed_each_time():
+    found = []
+    for _ in range(2):
+        model = mlp((3, 8, 12))
+        training = Training(model, encoding_step(model, SOLVER, ApproximateGradient()), POOL12)
+        training.advance(16)
+        found.append(weights(training))
+    assert torch.equal(*found)
+
+
+# --- what is saved
+
+
+def test_a_saved_state_is_a_copy_either_way():
+    training = ours("adam", "step", solver=WARM)
+    training.advance(16)
+    saved = training.state_dict()
+    kept = copy.deepcopy(saved)
+    training.advance(32)
+    assert alike(saved, kept)
+    assert not alike(training.state_dict(), kept)
+    training.load_state_dict(saved)
+    training.advance(48)
+    assert alike(saved, kept)
+
+
+def alike(one, other):
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(alike(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(alike, one, other))
+    return torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
+
+
+def test_another_solver_is_refused_and_nothing_changes():
+    training, other = ours(solver=WARM), ours(solver=WarmStart(QuasiNewtonAMD(max_trials=4)))
+    training.advance(8)
+    before = other.state_dict()
+    with pytest.raises(ValueError, match=r"the saved training's solver is WarmStart\(.*max_trials=3.*pass the same"):
+        other.load_state_dict(training.state_dict())
+    assert alike(other.state_dict(), before)
+    for name, another in (("optimizer", ours("sgd")), ("scheduler", ours(scheduler="step"))):
+        with pytest.raises(ValueError, match=f"the saved training's {name} is (Adam|none), and this one's is S"):
+            another.load_state_dict(ours().state_dict())
+
+
+def test_solvers_without_a_repr_of_their_own_are_known_by_their_class():
+    class Own:
+        def encode(self, objective, z0=None, record=False):
+            return SOLVER.encode(objective, z0, record)
+
+    first, second = ours(solver=Own()), ours(solver=Own())
+    first.advance(8)
+    second.load_state_dict(first.state_dict())
+    assert second.images == 8
+
+
+def test_arguments_that_do_not_fit_are_refused():
+    model, other = mlp((3, 8, 12)), mlp((3, 8, 12))
+    step, adam = encoding_step(model, SOLVER, ApproximateGradient()), torch.optim.Adam(model.parameters())
+    step_lr = torch.optim.lr_scheduler.StepLR
+    for match, settings in {
+        "accumulate = 0: an update needs at least one batch": {"accumulate": 0},
+        "the optimizer holds a parameter that is not the model's": {"optimizer": torch.optim.Adam(other.parameters())},
+        "LBFGS asks for the loss several times": {"optimizer": torch.optim.LBFGS(model.parameters())},
+        "the scheduler was built on another optimizer; pass that": {"scheduler": step_lr(adam, 1)},
+        "the scheduler was built on another": {
+            "optimizer": adam, "scheduler": step_lr(torch.optim.Adam(model.parameters()), 1),
+        },
+    }.items():  # fmt: skip
+        with pytest.raises(ValueError, match=match):
+            Training(model, step, POOL12, seeded(), **settings)

@@ -1,6 +1,7 @@
 """A stack of decoders gives each of them what it gets alone: values, gradients, encodings, trainings."""
 
 import io
+import sys
 
 import pytest
 import torch
@@ -38,7 +39,7 @@ SOLVERS = {  # that stop before the minimum, where it is a matter of rounding wh
     "levenberg-marquardt": LevenbergMarquardt(
         tolerance=0.02, patience=1, max_trials=6, first=QuasiNewtonAMD(tolerance=0.1, patience=2, max_trials=4)
     ),
-    "levenberg-marquardt alone": LevenbergMarquardt(tolerance=0.02, patience=2, max_trials=6, first=None),
+    "levenberg-marquardt alone": LevenbergMarquardt(tolerance=0.02, patience=1, max_trials=6, first=None),
     "fixed grid": FixedGrid(30.0, 8),
     "nesterov": Nesterov(10.0, 8),
 }
@@ -416,3 +417,77 @@ def test_images_and_generators_are_needed_for_each_member():
         StackedTraining(DECODERS, [seeded()], WARM, POOL)
     with pytest.raises(ValueError, match=r"z0 has shape \(4, 3\); it needs \(12, 3\)"):
         SOLVERS["amd"].encode(stacked(), Z[:4])
+
+
+# --- what is learnt, by all members or by none
+
+
+def test_interrupted_at_any_line_all_members_have_learnt_the_batch_or_none():
+    images = torch.rand(MEMBERS * EACH, SIZES[-1], generator=seeded(1), dtype=torch.float64)
+
+    def taught(count):
+        encoder = StackedWarmEncoder(WARM, MEMBERS)
+        for _ in range(count):
+            objective = stacked(images=images)
+            encoder.learn(objective, encoder.encode(objective))
+        return encoder
+
+    encoder, objective = taught(3), stacked(images=images)
+    encoding = encoder.encode(objective)
+    before, after = encoder.state_dict(), taught(4).state_dict()
+
+    def counts():
+        return [each.batches for each in encoder.encoders]
+
+    lines = 0
+    while interrupted(lambda: encoder.learn(objective, encoding), lines):
+        assert counts() == [3] * MEMBERS or counts() == [4] * MEMBERS
+        encoder.load_state_dict(before)
+        lines += 1
+    assert lines > 50
+    assert counts() == [4] * MEMBERS
+    for one, other in zip(encoder.state_dict()["encoders"], after["encoders"], strict=True):
+        assert all(torch.equal(tensor, other["state"][name]) for name, tensor in one["state"].items())
+
+
+def interrupted(work, after_lines):
+    """Whether Ctrl-C stopped ``work``, pressed when so many lines of both packages were executed."""
+    left = [after_lines]
+
+    def trace(frame, event, argument):
+        if "gfe_co" not in frame.f_code.co_filename:
+            return None
+        if event == "line":
+            left[0] -= 1
+            if left[0] < 0:
+                raise KeyboardInterrupt
+        return trace
+
+    sys.settrace(trace)
+    try:
+        work()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(None)
+    return False
+
+
+def test_an_empty_batch_is_not_learnt():
+    encoder = StackedWarmEncoder(WARM, MEMBERS)
+    objective = stacked(images=IMAGES[:0])
+    encoder.learn(objective, encoder.encode(objective, Z[:0]))
+    assert [each.batches for each in encoder.encoders] == [0] * MEMBERS
+
+
+def test_a_stacked_training_of_another_solver_is_refused():
+    first, second = together(WARM), together(TRAINERS["amd"])
+    first.advance(4)
+    with pytest.raises(ValueError, match=r"the saved training's solver is StackedWarmEncoder\(.*this one's is AMD"):
+        second.load_state_dict(first.state_dict())
+
+
+def test_a_stack_has_as_many_images_each_time():
+    assert len(stacked().renewed(IMAGES)) == len(IMAGES)
+    with pytest.raises(ValueError, match="3 images after 12; give a stack as many each time"):
+        stacked().renewed(IMAGES[:3])
