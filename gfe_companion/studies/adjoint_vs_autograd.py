@@ -24,7 +24,7 @@ from gfe_core.objective import Objective
 
 Flow = FixedGrid | Nesterov | AMD
 # objective, path, and the signs of lambda(tau) and of d lambda/dt in Eq. (3) -> the gradient in theta
-Sweep = Callable[[Objective, Path, int, int], Iterable[Tensor]]
+Sweep = Callable[[Objective, Path, int, int], Iterable[Tensor | None]]
 
 FLOWS: dict[str, Callable[[int], Flow]] = {
     "fixed grid": lambda n: FixedGrid(2.0, n),
@@ -44,33 +44,33 @@ def random_decoder(between: type[nn.Module] = nn.ELU, seed: int = 0) -> nn.Modul
     return decoder
 
 
-def norm(tensors: Iterable[Tensor]) -> float:
-    """The Euclidean norm of all ``tensors`` as one vector."""
-    return math.sqrt(sum(float(tensor.square().sum()) for tensor in tensors))
+def relative_error(ours: Iterable[Tensor | None], truth: Iterable[Tensor | None]) -> float:
+    """How far ``ours`` lies from ``truth``, relative to the norm of ``truth``.
+
+    Both have an entry for each parameter; None, of one that has no gradient, leaves it out.
+    """
+    pairs = [(a, b) for a, b in zip(ours, truth, strict=True) if a is not None and b is not None]
+    square = sum(float((a - b).square().sum()) for a, b in pairs)
+    return math.sqrt(square / sum(float(b.square().sum()) for _, b in pairs))
 
 
-def relative_error(ours: Iterable[Tensor], truth: Iterable[Tensor]) -> float:
-    """How far ``ours`` lies from ``truth``, relative to the norm of ``truth``; both have a tensor a parameter."""
-    truth = list(truth)
-    return norm(a - b for a, b in zip(ours, truth, strict=True)) / norm(truth)
-
-
-def through_the_solver(objective: Objective, solver: Flow, path: Path) -> tuple[Tensor, ...]:
+def through_the_solver(objective: Objective, solver: Flow, path: Path, penalty: float = 0.0) -> tuple[Tensor, ...]:
     """The total derivative in theta of the summed loss at the end of ``path``, by autograd through every step.
 
-    AMD's step sizes are taken from ``path`` as they were. One graph holds all steps: for small decoders.
+    The steps went down the loss and ``penalty`` |z|^2 / 2. AMD's step sizes are taken from ``path`` as they were. One
+    graph holds all steps: for small decoders.
     """
-    z = _walk(objective, solver, path)
+    z = _walk(objective, solver, path, penalty)
     loss = objective.loss(objective.decoder(z), objective.images).sum()
     return torch.autograd.grad(loss, tuple(objective.decoder.parameters()))
 
 
-def _walk(objective: Objective, solver: Flow, path: Path) -> Tensor:
+def _walk(objective: Objective, solver: Flow, path: Path, penalty: float) -> Tensor:
     """The end of ``path`` once more, from z(0) = 0, with its graph."""
 
     def slope(z: Tensor) -> Tensor:
         loss = objective.loss(objective.decoder(z), objective.images).sum()
-        return torch.autograd.grad(loss, z, create_graph=True)[0]
+        return torch.autograd.grad(loss, z, create_graph=True)[0] + penalty * z
 
     z = objective.start().requires_grad_()
     if isinstance(solver, AMD):

@@ -6,13 +6,15 @@ import pytest
 import torch
 
 from gfe_companion.runs.profiles import Setting
-from gfe_companion.studies import adjoint_neglected, adjoint_vs_autograd
+from gfe_companion.studies import adjoint_neglected, adjoint_vs_autograd, adjoint_vs_implicit
 from gfe_companion.studies import adjoint_vs_approximate as study
 from gfe_core.amd import AMD
 from gfe_core.fixed_grid import FixedGrid
 from gfe_core.models import Decoder
 from gfe_core.nesterov import Nesterov
 from gfe_core.objective import Objective
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
@@ -70,6 +72,48 @@ def test_autograd_through_a_grid_is_the_derivative_of_what_the_grid_reaches(solv
             objective.decoder.theta += nudge
         ends.append(float(solver.encode(objective).loss))
     assert float(slope) == pytest.approx((ends[0] - ends[1]) / 2e-5, rel=1e-6)
+
+
+def test_autograd_through_a_step_down_a_penalised_loss_leaves_the_penalty_out_of_the_loss():
+    """From z = 0 the first step is as before; the second feels the penalty: z = (2 - h theta^2 - c h) h theta y."""
+    theta, h, y, c = 1.5, 0.2, 0.8, 0.5
+    objective = Objective(Scale(), torch.tensor([[y]], dtype=torch.float64), half_square)
+    solver = AMD(tau=2 * h, s_0=h, s_max=h, tolerance=0.0)
+    path = solver.encode(objective, record=True).path
+    (slope,) = adjoint_vs_autograd.through_the_solver(objective, solver, path, penalty=c)
+    z = (2 - h * theta**2 - c * h) * h * theta * y
+    in_theta = (2 - 3 * h * theta**2 - c * h) * h * y
+    assert float(slope) == pytest.approx((theta * z - y) * (z + theta * in_theta))
+
+
+def test_the_third_way_is_as_good_as_autograd_where_the_minimum_is_reached(setting):
+    def by_hand(objective, inner, z):
+        gradient, in_theta = objective.all_gradients(z)
+        units = torch.eye(z.shape[1], dtype=z.dtype)
+        hessian = torch.stack([inner.vector_jacobian(z, unit.expand_as(z))[0] for unit in units], dim=2)
+        through = inner.vector_jacobian(z, torch.linalg.solve(hessian, gradient))[1]
+        return [whole - part for whole, part in zip(in_theta, through, strict=True)]
+
+    measured = adjoint_vs_implicit.ways(setting, by_hand)
+    assert set(measured.way) == set(adjoint_vs_implicit.WAYS)
+    longest = measured[measured.tau == 1000].set_index(["minimised", "way"]).error
+    assert (longest[:, "adjoint"] < 1e-10).all()
+    assert (longest[:, "implicit, gfe_core"] < 1e-4).all()
+    assert longest["l", "Eq. (6)"] < 1e-4 and longest["l + prior", "Eq. (6)"] > 1e-2
+    assert np.allclose(longest[:, "implicit, gfe_core"], longest[:, "implicit, by hand"], rtol=1e-2, atol=1e-8)
+    shown = adjoint_vs_implicit.table_implicit(measured).shown
+    assert len(shown) == 2 * len(adjoint_vs_implicit.TAUS)
+    assert "implicit" in adjoint_vs_implicit.say_implicit(measured)
+
+
+def test_refusals_are_told_beside_the_median_of_the_others():
+    errors = {10: [0.1, np.nan, 0.3], 100: [np.nan] * 3, 1000: [0.1, 0.2, 0.3]}
+    rows = [
+        (seed, "l", tau, 1.0, "implicit", error, 2.0) for tau, of in errors.items() for seed, error in enumerate(of)
+    ]
+    columns = ["decoder", "minimised", "tau", "gradient", "way", "error", "passes"]
+    shown = adjoint_vs_implicit.table_implicit(pd.DataFrame(rows, columns=columns)).shown
+    assert shown.implicit.tolist() == ["2e-01 (1 refused)", "refused", "2e-01"]
 
 
 def test_the_signs_are_tried_as_printed_and_corrected(setting):
