@@ -37,7 +37,8 @@ class Drawn:
     def __init__(self, pool: Tensor, size: int, generators: Sequence[Generator], extra: Extra | None = None) -> None:
         if not len(pool):
             raise ValueError("the pool holds no images; a training needs some.")
-        self.pool, self.size, self.generators, self.extra = pool, size, generators, checked(extra, len(pool))
+        self.pool, self.size, self.generators = pool, size, generators
+        self.extra = moved((pool, checked(extra, len(pool))), pool.device)[1]
 
     def places(self) -> Tensor:
         """Where the images of the next batch stand in the pool: (B,), on the CPU."""

@@ -143,6 +143,10 @@ def test_its_state_is_a_copy_either_way():
     assert same(saved, kept)
     assert not same(encoder.state_dict(), kept)
     assert all(torch.equal(known[name], told[name]) for name in told)
+    before = encoder.state_dict()
+    for tensor in (*encoder.state_dict()["state"].values(), *encoder.knowledge().values()):
+        tensor.fill_(7.0)
+    assert same(encoder.state_dict(), before)
     other = WarmStart(SOLVER, refresh=3).encoder()
     other.load_state_dict(saved)
     resumed = WarmStart(SOLVER).encoder(known)
