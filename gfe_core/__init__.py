@@ -10,6 +10,7 @@ from gfe_core.amd import AMD
 from gfe_core.encoding import Encoding, Status
 from gfe_core.fixed_grid import FixedGrid
 from gfe_core.implicit import ImplicitGradient
+from gfe_core.lbfgs import LBFGSAMD
 from gfe_core.levenberg_marquardt import GaussNewtonBFGS, LevenbergMarquardt
 from gfe_core.models import AutoEncoder, Decoder, Encoder
 from gfe_core.nesterov import Nesterov
@@ -20,7 +21,7 @@ from gfe_core.wrappers import Penalised, Prior
 
 __all__ = [
     "AMD", "AdjointGradient", "ApproximateGradient", "AutoEncoder", "BarzilaiBorweinAMD", "Decoder", "Encoder",
-    "Encoding", "FixedGrid", "GaussNewtonBFGS", "ImplicitGradient", "LevenbergMarquardt", "Nesterov", "NesterovAMD",
-    "Objective", "Penalised", "Prior", "QuasiNewtonAMD", "Recipe", "Status", "Training", "WarmStart",
+    "Encoding", "FixedGrid", "GaussNewtonBFGS", "ImplicitGradient", "LBFGSAMD", "LevenbergMarquardt", "Nesterov",
+    "NesterovAMD", "Objective", "Penalised", "Prior", "QuasiNewtonAMD", "Recipe", "Status", "Training", "WarmStart",
     "autoencoder_step", "bce", "encode_all", "encoding_step",
 ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,7 +12,11 @@ from torch import Tensor
 
 from gfe_core.descent import Measured, Rule, State, Trial
 from gfe_core.encoding import EulerSteps, SeparateSteps, Status
-from gfe_core.objective import Landscape
+from gfe_core.landscape import Landscape
+
+ORDER = 100.0  # times smaller than s_0, and a step is not of its order; looked at after the first FEW steps
+FEW = 5
+MEASURABLE = 1e3  # units in the last place of the loss
 
 
 @dataclass
@@ -22,6 +27,14 @@ class AMDState(State):
     t: Tensor
     s: Tensor  # the scaling factor s_n
     step: Tensor  # dt = beta^m s_n, shortened to land on tau
+
+
+@dataclass
+class UnscaledState(AMDState):
+    """On a loss of unknown floor: with the loss at z(0), and whether AMD has said that its steps do not suit it."""
+
+    initial: Tensor
+    told: Tensor
 
 
 @dataclass(frozen=True)
@@ -36,15 +49,20 @@ class AMD(Rule[AMDState]):
     - ``kappa`` >= 1: lets the scaling factor s grow from step to step, between ``s_0`` and ``s_max``.
     - ``tolerance``: the convergence stop that assigns tau'. An image is finished when its convergence curve is so flat
       that, at the present slope |dl/dt| = |grad l|^2, it would lose less than this fraction of its loss until tau. The
-      number is Algorithm 1's; the paper leaves its unit open. 0 switches the stop off.
+      number is Algorithm 1's; the paper leaves its unit open. 0 switches the stop off. A fraction of the loss means
+      nothing for a loss other than the paper's, which may be negative or stand beside a large constant: there it is
+      the fraction of what has been gained since z(0) that would be gained in another tau.
     - ``grow_accepted``: s_n grows from the last *accepted* step, kappa dt_{n-1}, and not from s_{n-1} as the paper has
       it. It saves backtracking where s_max is far above the useful step.
     - ``max_steps``, ``max_trials``: budgets for each image, that the paper does not have: of steps, and of trial steps,
       each of which costs one forward and one backward pass whether it is accepted or not.
 
     A step that fails Eq. (9) although its predicted decrease lies within the rounding of the loss, or that has shrunk
-    to nothing, ends the image as ``STALLED``: it could only be retried for ever. Raises ``ValueError`` for fields out
-    of range and for images whose loss or gradient at z(0) is not finite.
+    to nothing, ends the image as ``STALLED``: it could only be retried for ever. The numbers suit the scale of the
+    paper's loss, a mean over pixels. On another loss a ``RuntimeWarning`` says when they do not: where another tau at
+    the slope found at tau would gain more than half of what was gained, and where accepted steps are on average more
+    than a hundred times smaller than s_0. Raises ``ValueError`` for fields out of range and for images whose loss or
+    gradient at z(0) is not finite.
     """
 
     tau: float = 1e4
@@ -78,7 +96,10 @@ class AMD(Rule[AMDState]):
         """The state at z, t = 0. One forward and one backward pass."""
         at = Measured.at(objective, z)
         t, s = torch.zeros_like(at.loss), torch.full_like(at.loss, self.s_0)
-        return AMDState(z, at.loss, at.gradient, steps, at.slope, t, s, step=s.clamp(max=self.tau))
+        state = AMDState(z, at.loss, at.gradient, steps, at.slope, t, s, step=s.clamp(max=self.tau))
+        if objective.floor is None:
+            return UnscaledState(**vars(state), initial=at.loss, told=torch.zeros_like(steps).bool())
+        return state
 
     def propose(self, state: AMDState) -> Trial:
         """z_n - dt grad_z l, Eq. (10), and dt |grad_z l|^2 as the decrease that is predicted."""
@@ -97,11 +118,37 @@ class AMD(Rule[AMDState]):
 
     def endings(self, state: AMDState) -> list[tuple[Status, Tensor]]:
         """At tau, or where the convergence curve is flat, or with ``max_steps`` taken."""
-        flat = (self.tau - state.t) * state.slope <= self.tolerance * state.loss
+        if isinstance(state, UnscaledState):
+            flat = self.tau * state.slope <= self.tolerance * (state.initial - state.loss)
+            self.warn_of_scale(state, state.t >= self.tau)
+        else:
+            flat = (self.tau - state.t) * state.slope <= self.tolerance * state.loss
         ends = [(Status.REACHED_TAU, state.t >= self.tau), (Status.CONVERGED, flat)]
         if self.max_steps is not None:
             ends.append((Status.BUDGET_SPENT, state.steps >= self.max_steps))
         return ends
+
+    def warn_of_scale(self, state: UnscaledState, ended: Tensor) -> None:
+        """Warn, once, where (b,) an image has ``ended`` with much left to gain, or where most trials are refused."""
+        more = self.tau * state.slope
+        measurable = more > MEASURABLE * torch.finfo(more.dtype).eps * state.loss.abs()
+        far = ended & measurable & (more > (state.initial - state.loss) / 2)
+        refused = (state.steps >= FEW) & (ORDER * state.t < self.s_0 * state.steps)
+        said = None
+        if far.any():
+            said = (
+                f"AMD has ended images that would still gain more than half of what they gained in another tau = "
+                f"{self.tau:g}: its steps are too small for the scale of this loss, or tau is too short. Multiply the "
+                "loss, or raise s_0, s_max and tau."
+            )
+        elif refused.any():
+            said = (
+                f"AMD's steps are on average less than a hundredth of s_0 = {self.s_0:g}, and most trials are refused: "
+                "s_0 is too large for the scale of this loss. Divide the loss, or lower s_0, s_max and tau."
+            )
+        if said and not state.told.any():
+            warnings.warn(said, RuntimeWarning, stacklevel=5)  # at the call of encode
+        state.told = state.told | (said is not None)
 
     def time(self, state: AMDState) -> Tensor:
         """The time t of the flow."""
@@ -109,4 +156,7 @@ class AMD(Rule[AMDState]):
 
     def stuck(self, state: AMDState, trial: Trial) -> Tensor:
         """Within the rounding of the loss, or with a step that has shrunk to nothing."""
-        return super().stuck(state, trial) | (state.step <= torch.finfo(state.loss.dtype).tiny)
+        stuck = super().stuck(state, trial) | (state.step <= torch.finfo(state.loss.dtype).tiny)
+        if isinstance(state, UnscaledState):
+            self.warn_of_scale(state, stuck)
+        return stuck

@@ -45,7 +45,7 @@ class LevenbergMarquardt(Trials[DampedState]):
     without.
     """
 
-    tolerance: float = 1e-5
+    tolerance: float = 1e-6
     max_trials: int = 50
     damping: float = 0.1
     beta: float = 0.3

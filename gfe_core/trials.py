@@ -56,7 +56,7 @@ class Trials(Rule[StateT]):
     float32 the usual end.
     """
 
-    tolerance: float = 1e-5
+    tolerance: float = 1e-6
     patience: int = 5
     max_trials: int = 300
 

@@ -32,7 +32,14 @@ def encode(amd: AMD, objective: Landscape, z0: Tensor | None = None, record: boo
     if recorder:
         recorder.add(image, steps, t, z, loss)
     active = objective
-    flat = (amd.tau - t) * slope <= amd.tolerance * loss
+    initial = loss
+
+    def is_flat() -> Tensor:
+        if objective.floor is None:
+            return amd.tau * slope <= amd.tolerance * (initial - loss)
+        return (amd.tau - t) * slope <= amd.tolerance * loss
+
+    flat = is_flat()
     stalled = torch.zeros_like(flat)
     most = torch.iinfo(steps.dtype).max if amd.max_steps is None else amd.max_steps
     trials = 0  # of every image that is still under way: each tries one step a round
@@ -47,8 +54,8 @@ def encode(amd: AMD, objective: Landscape, z0: Tensor | None = None, record: boo
             status = torch.where(flat, Status.CONVERGED, status)
             result.status[end] = torch.where(t >= amd.tau, Status.REACHED_TAU, status)[finished]
             keep = ~finished
-            image, z, loss, gradient, slope, t, s, trial, steps = (
-                x[keep] for x in (image, z, loss, gradient, slope, t, s, trial, steps)
+            image, z, loss, gradient, slope, t, s, trial, steps, initial = (
+                x[keep] for x in (image, z, loss, gradient, slope, t, s, trial, steps, initial)
             )
             active = active.select(keep)
             if len(image) == 0:
@@ -70,7 +77,7 @@ def encode(amd: AMD, objective: Landscape, z0: Tensor | None = None, record: boo
             new = (torch.where(falls.view(-1, *[1] * (x.ndim - 1)), x, y) for x, y in zip(new, old, strict=True))
         t, z, loss, gradient, slope, s, trial = new
         steps = steps + falls
-        flat = (amd.tau - t) * slope <= amd.tolerance * loss
+        flat = is_flat()
         if recorder:
             recorder.add(image[falls], steps[falls], t[falls], z[falls], loss[falls])
 

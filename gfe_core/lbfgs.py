@@ -1,0 +1,169 @@
+"""Limited-memory BFGS for each image, for latents of any size, and within bounds (beyond the paper)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gfe_core.descent import Measured, Trial
+from gfe_core.encoding import Status
+from gfe_core.landscape import Landscape
+from gfe_core.trials import Scaled, StepSize, watched
+
+KNOWN = 1e-8  # the cosine of a move and of the turn of the gradient, below which they say nothing of the curvature
+
+
+@dataclass
+class LimitedState(Scaled):
+    """With each image's last pairs, how many it has seen, its direction, and its bounds.
+
+    ``pairs`` (b, 2, m, d) holds the last m moves, and by how much the gradient turned, each pair scaled so that their
+    product is 1. Pair k stands at k modulo m. ``gamma`` (b,) is the first step, and then the scale that the newest pair
+    tells of. ``lower`` and ``upper`` are (b, d), or (b, 1) where they are the same for all latent variables.
+    """
+
+    pairs: Tensor
+    seen: Tensor
+    gamma: Tensor
+    direction: Tensor
+    lower: Tensor
+    upper: Tensor
+
+
+@dataclass(frozen=True)
+class LBFGSAMD(StepSize[LimitedState]):
+    """AMD along the direction of limited-memory BFGS: :class:`QuasiNewtonAMD` for latents of up to 10,000 dimensions.
+
+    Each image keeps the last ``pairs`` moves, and how they turned its gradient. The direction is that of BFGS from
+    gamma times the identity, gamma = m^T t / t^T t of the newest pair (Nocedal; the compact form of Byrd, Nocedal and
+    Schnabel). The trial is the full step, which a refusal shrinks by ``beta``; ``s_0`` is the first step. One forward
+    and one backward pass a trial. Memory of an image: 2 ``pairs`` + 8 vectors of d numbers, and no d x d.
+
+    ``lower`` and ``upper`` bound the latents that the solver sees: numbers, or tensors that broadcast to (B, d), a
+    row for each image. A start outside is moved to the nearest point inside, and trial points likewise. Variables that
+    a gradient step would carry to their bound take that step, and the others the direction of BFGS among themselves
+    (Bertsekas). An image all of whose variables are held by their bounds is ``CONVERGED``.
+
+    The loss falls at every step (Eq. 9), and an encoding does not depend on the batch. Raises ``ValueError`` for fields
+    out of range, and for bounds that do not fit the latents.
+    """
+
+    beta: float = 0.25
+    pairs: int = 8
+    lower: float | Tensor = -math.inf
+    upper: float | Tensor = math.inf
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.pairs < 1:
+            raise ValueError(f"pairs = {self.pairs}: how many to remember, at least 1 (5 to 10 are usual).")
+        if not bool(torch.as_tensor(torch.as_tensor(self.lower) <= torch.as_tensor(self.upper)).all()):
+            raise ValueError(
+                f"lower = {self.lower}, upper = {self.upper}: needed is lower <= upper everywhere; swap them, or pass "
+                "-math.inf and math.inf for no bounds."
+            )
+
+    @property
+    def bounded(self) -> bool:
+        """Whether there are bounds at all."""
+        return isinstance(self.lower, Tensor) or isinstance(self.upper, Tensor) or self.lower > -math.inf < self.upper
+
+    def begin(self, objective: Landscape, z: Tensor, steps: Tensor) -> LimitedState:
+        """With s_0 times the identity, at the point within the bounds next to z. One forward and one backward pass."""
+        lower, upper = self._rows("lower", z), self._rows("upper", z)
+        if self.bounded:
+            z = z.clamp(lower, upper)
+        at = Measured.at(objective, z)
+        gamma = self.first_step(objective, at, z)
+        state = LimitedState(
+            **watched(at, z, steps), s=torch.ones_like(gamma), pairs=z.new_zeros(len(z), 2, self.pairs, z.shape[1]),
+            seen=torch.zeros_like(steps), gamma=gamma, direction=z, lower=lower, upper=upper,
+        )  # fmt: skip
+        state.direction = self.direction(state)
+        return state
+
+    def propose(self, state: LimitedState) -> Trial:
+        """A step along the direction, or to the bounds."""
+        moved = state.s[:, None] * state.direction
+        point = state.z - moved
+        if self.bounded:
+            point = point.clamp(state.lower, state.upper)
+            moved = state.z - point
+        return Trial(point, (state.gradient * moved).sum(dim=1))
+
+    def advance(self, state: LimitedState, trial: Trial, at: Measured, falls: Tensor) -> None:
+        """Remember what the step has seen, in place of the oldest pair."""
+        moved, turned = trial.point - state.z, at.gradient - state.gradient
+        along = (moved * turned).sum(dim=1)
+        known = falls & (along > KNOWN * moved.norm(dim=1) * turned.norm(dim=1))
+        image = known.nonzero()[:, 0]
+        pair = torch.stack([moved[image], turned[image]], dim=1) / along[image].sqrt()[:, None, None]
+        state.pairs[image, :, state.seen[image] % self.pairs] = pair
+        state.seen = state.seen + known
+        state.gamma = torch.where(known, along / turned.square().sum(dim=1), state.gamma)
+        state.s = torch.where(falls, 1.0, self.beta * state.s)
+        self.accept(state, trial, at, falls)
+        state.direction = self.direction(state)
+
+    def endings(self, state: LimitedState) -> list[tuple[Status, Tensor]]:
+        """Where the convergence curve is flat, or where the bounds hold every variable."""
+        ends = super().endings(state)
+        if self.bounded:
+            low, high = state.z <= state.lower, state.z >= state.upper
+            held = (low & (state.gradient >= 0)) | (high & (state.gradient <= 0))
+            ends.append((Status.CONVERGED, held.all(dim=1)))
+        return ends
+
+    def direction(self, state: LimitedState) -> Tensor:
+        """The inverse curvature that the pairs tell of, times the gradient: (b, d)."""
+        gradient, pairs = state.gradient, state.pairs
+        known = torch.arange(self.pairs, device=pairs.device) < state.seen[:, None]
+        scaled = state.gamma[:, None] * gradient
+        if not self.bounded:
+            return self._among(gradient, pairs, known, state)
+        there = state.z - scaled
+        free = ~((there <= state.lower) & (gradient > 0) | (there >= state.upper) & (gradient < 0))
+        pairs = pairs * free[:, None, None]
+        moved, turned = pairs.unbind(dim=1)
+        along = (moved * turned).sum(dim=2)
+        known = known & (along > KNOWN * moved.norm(dim=2) * turned.norm(dim=2))
+        pairs = pairs * torch.where(known, along.rsqrt(), 0.0)[:, None, :, None]
+        return torch.where(free, self._among(gradient * free, pairs, known, state), scaled)
+
+    def _among(self, gradient: Tensor, pairs: Tensor, known: Tensor, state: LimitedState) -> Tensor:
+        """The same for those ``pairs`` that are ``known`` (b, m), by the compact form."""
+        size, (each, gamma) = self.pairs, (torch.arange(self.pairs, device=pairs.device), state.gamma[:, None])
+        oldest_first = (state.seen[:, None] + each) % size
+        rows = pairs.flatten(1, 2)  # m moves, m turns
+        products = torch.bmm(rows, rows[:, size:].mT)
+        along = torch.bmm(rows, gradient[:, :, None])[:, :, 0]
+        place = (oldest_first[:, :, None] * size + oldest_first[:, None, :]).flatten(1)
+        upper, turns = (part.flatten(1).gather(1, place).view(-1, size, size) for part in products.split(size, dim=1))
+        by_moves, by_turns = (part.gather(1, oldest_first) for part in along.split(size, dim=1))
+        one = known.gather(1, oldest_first).to(gradient)
+        upper = upper.triu(1) + torch.eye(size, dtype=upper.dtype, device=upper.device)
+        w = torch.linalg.solve_triangular(upper, by_moves[:, :, None], upper=True)
+        v = one * w[:, :, 0] + gamma * (torch.bmm(turns, w)[:, :, 0] - by_turns)
+        u = torch.linalg.solve_triangular(upper.mT, v[:, :, None], upper=False)[:, :, 0]
+        weights = torch.cat([u, -gamma * w[:, :, 0]], dim=1)
+        as_they_stand = (each - state.seen[:, None]) % size
+        weights = weights.gather(1, torch.cat([as_they_stand, as_they_stand + size], dim=1))
+        direction = gamma * gradient + torch.bmm(weights[:, None], rows)[:, 0]
+        downhill = (direction * gradient).sum(dim=1, keepdim=True) > 0  # but for rounding
+        return torch.where(downhill, direction, gamma * gradient)
+
+    def _rows(self, name: str, z: Tensor) -> Tensor:
+        """The bound ``name``, for the latents z (B, d): (B, d) or (B, 1)."""
+        bound = torch.as_tensor(getattr(self, name), dtype=z.dtype, device=z.device)
+        if bound.ndim == 0:
+            return bound.expand(len(z), 1)
+        try:
+            return bound.expand(z.shape)
+        except RuntimeError:
+            raise ValueError(
+                f"{name} has shape {tuple(bound.shape)}, which does not fit {len(z)} latents of {z.shape[1]} numbers; "
+                f"pass a number, or a tensor of shape ({z.shape[1]},) or {tuple(z.shape)}."
+            ) from None
