@@ -46,30 +46,37 @@ def fitting_dtypes(decoder: nn.Module, images: Tensor) -> tuple[torch.dtype | No
 
 def require_steady_modules(decoder: nn.Module) -> None:
     """Raise ``ValueError`` for a module whose mode makes the output random, or a function of the whole batch."""
-    for name, module in decoder.named_modules():
-        normal = isinstance(module, nn.modules.batchnorm._BatchNorm)
-        if normal and module.running_mean is None:
-            raise ValueError(
-                f"the decoder's batch normalisation '{name}' keeps no running statistics, so that an image's loss "
-                "depends on the rest of the batch in any mode; build it with track_running_stats=True."
-            )
-        if not module.training:
-            continue
-        if normal:
-            raise ValueError(
-                f"the decoder's batch normalisation '{name}' is in training mode, so that an image's loss depends on "
-                "the rest of the batch; call decoder.eval() first."
-            )
-        if isinstance(module, nn.RReLU) or (isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0):
-            raise ValueError(
-                f"the decoder's {type(module).__name__} '{name}' is in training mode and draws at random, so that z "
-                "has no loss of its own; call decoder.eval() first."
-            )
-        if any("SpectralNorm" in type(part).__name__ for part in (module, *module._forward_pre_hooks.values())):
-            raise ValueError(
-                f"the decoder's spectral normalisation in '{name}' is in training mode and changes the weight at each "
-                "call, so that z has no loss of its own; call decoder.eval() first."
-            )
+    for module in decoder.modules():
+        if told := _unsteady(module):
+            what, why = told
+            name = next(name for name, other in decoder.named_modules() if other is module)
+            raise ValueError(f"the decoder's {what} '{name}' {why}.")
+
+
+def _unsteady(module: nn.Module) -> tuple[str, str] | None:
+    """What a module is, and why the loss of an image is no function of its latent with it; None if it is one."""
+    normal = isinstance(module, nn.modules.batchnorm._BatchNorm)
+    if normal and module.running_mean is None:
+        return "batch normalisation", (
+            "keeps no running statistics, so that an image's loss depends on the rest of the batch in any mode; build "
+            "it with track_running_stats=True"
+        )
+    if not module.training:
+        return None
+    if normal:
+        return "batch normalisation", (
+            "is in training mode, so that an image's loss depends on the rest of the batch; call decoder.eval() first"
+        )
+    if isinstance(module, nn.RReLU) or (isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0):
+        return type(module).__name__, (
+            "is in training mode and draws at random, so that z has no loss of its own; call decoder.eval() first"
+        )
+    if any("SpectralNorm" in type(part).__name__ for part in (module, *module._forward_pre_hooks.values())):
+        return "spectral normalisation of", (
+            "is in training mode and changes the weight at each call, so that z has no loss of its own; call "
+            "decoder.eval() first"
+        )
+    return None
 
 
 @torch.no_grad()

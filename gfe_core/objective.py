@@ -7,36 +7,22 @@ passes, and never assumed.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from copy import copy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.utils._pytree import tree_map
 
 from gfe_core.contract import HALF, fitting_dtypes, latent_shape_of, probe, require_steady_modules
 from gfe_core.curvature import gauss_newton
 from gfe_core.extra import Extra, checked, handing, require_taken, rows
 from gfe_core.landscape import InTheta, Landscape, NotFinite, Passes, Start, require_finite
+from gfe_core.losses import Loss, bce, require_unit_interval
 
 __all__ = ["Landscape", "Loss", "NotFinite", "Objective", "Passes", "bce", "require_finite"]
 
-Loss = Callable[..., Tensor]  # (output, images) or (output, images, extra) -> (B,)
 AT_ONCE = 2**25  # numbers of the Jacobians that are held at a time
-
-
-def bce(logits: Tensor, images: Tensor) -> Tensor:
-    """Binary cross-entropy with logits, the mean over the pixels: (B, ...), (B, ...) -> (B,).
-
-    The sigmoid lives in the loss, so a decoder ends in logits. An untrained decoder has about log 2 = 0.69. Images may
-    be floating, bool or integer, with values in [0, 1]. Raises ``ValueError`` for shapes that differ.
-    """
-    if logits.shape != images.shape:
-        raise ValueError(f"the logits have shape {tuple(logits.shape)}; give the images the same one by reshape")
-    losses = functional.binary_cross_entropy_with_logits(logits, images.to(logits.dtype), reduction="none")
-    return losses.flatten(1).mean(dim=1)
 
 
 class Objective(Landscape):
@@ -90,13 +76,7 @@ class Objective(Landscape):
             images = images.clone() if images.is_inference() else images
             self.images = images.to(self.dtype) if images.is_floating_point() else images
         if self.loss is bce:
-            inside = (self.images >= 0) & (self.images <= 1)
-            outside = ~inside.reshape(len(images), math.prod(images.shape[1:])).all(dim=1)
-            if outside.any():
-                raise ValueError(
-                    f"image {int(outside.nonzero()[0])} of the batch has pixels that are not finite or not in [0, 1]; "
-                    "scale the images (for bytes: divide by 255) and drop damaged ones, or pass another loss."
-                )
+            require_unit_interval(self.images)
         self.passes = Passes()
 
     def _probe(self, dim: int) -> None:

@@ -227,4 +227,4 @@ def test_no_file_is_longer_than_250_lines(path):
 
 def test_the_method_stays_small():
     lines = sum(len(path.read_text().splitlines()) for path in (ROOT / "gfe_core").rglob("*.py"))
-    assert lines <= 3000, f"gfe_core has {lines} lines"
+    assert lines <= 4000, f"gfe_core has {lines} lines"
