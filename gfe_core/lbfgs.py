@@ -20,7 +20,7 @@ KNOWN = 1e-8  # the cosine of a move and of the turn of the gradient, below whic
 class LimitedState(Scaled):
     """With each image's last pairs, how many it has seen, its direction, and its bounds.
 
-    ``pairs`` (b, 2, m, d) holds the last m moves, and by how much the gradient turned, each pair scaled so that their
+    ``pairs`` (b, m, 2, d) holds the last m moves, and by how much the gradient turned, each pair scaled so that their
     product is 1. Pair k stands at k modulo m. ``gamma`` (b,) is the first step, and then the scale that the newest pair
     tells of. ``lower`` and ``upper`` are (b, d), or (b, 1) where they are the same for all latent variables.
     """
@@ -60,16 +60,22 @@ class LBFGSAMD(StepSize[LimitedState]):
         super().__post_init__()
         if self.pairs < 1:
             raise ValueError(f"pairs = {self.pairs}: how many to remember, at least 1 (5 to 10 are usual).")
-        if not bool(torch.as_tensor(torch.as_tensor(self.lower) <= torch.as_tensor(self.upper)).all()):
+        try:
+            apart = torch.as_tensor(self.lower) <= torch.as_tensor(self.upper)
+        except RuntimeError as failed:
+            raise ValueError(f"lower and upper do not fit one another ({failed}); give both one shape.") from None
+        if not apart.all():
             raise ValueError(
-                f"lower = {self.lower}, upper = {self.upper}: needed is lower <= upper everywhere; swap them, or pass "
-                "-math.inf and math.inf for no bounds."
+                "lower and upper: needed is lower <= upper everywhere; swap them, or pass -math.inf and math.inf where "
+                "there is no bound."
             )
 
     @property
     def bounded(self) -> bool:
         """Whether there are bounds at all."""
-        return isinstance(self.lower, Tensor) or isinstance(self.upper, Tensor) or self.lower > -math.inf < self.upper
+        if isinstance(self.lower, Tensor) or isinstance(self.upper, Tensor):
+            return True
+        return self.lower > -math.inf or self.upper < math.inf
 
     def begin(self, objective: Landscape, z: Tensor, steps: Tensor) -> LimitedState:
         """With s_0 times the identity, at the point within the bounds next to z. One forward and one backward pass."""
@@ -79,7 +85,7 @@ class LBFGSAMD(StepSize[LimitedState]):
         at = Measured.at(objective, z)
         gamma = self.first_step(objective, at, z)
         state = LimitedState(
-            **watched(at, z, steps), s=torch.ones_like(gamma), pairs=z.new_zeros(len(z), 2, self.pairs, z.shape[1]),
+            **watched(at, z, steps), s=torch.ones_like(gamma), pairs=z.new_zeros(len(z), self.pairs, 2, z.shape[1]),
             seen=torch.zeros_like(steps), gamma=gamma, direction=z, lower=lower, upper=upper,
         )  # fmt: skip
         state.direction = self.direction(state)
@@ -99,9 +105,10 @@ class LBFGSAMD(StepSize[LimitedState]):
         moved, turned = trial.point - state.z, at.gradient - state.gradient
         along = (moved * turned).sum(dim=1)
         known = falls & (along > KNOWN * moved.norm(dim=1) * turned.norm(dim=1))
-        image = known.nonzero()[:, 0]
-        pair = torch.stack([moved[image], turned[image]], dim=1) / along[image].sqrt()[:, None, None]
-        state.pairs[image, :, state.seen[image] % self.pairs] = pair
+        pair = torch.cat([moved, turned], dim=1) * along.rsqrt()[:, None]
+        stored = state.pairs.view(-1, pair.shape[1])
+        oldest = torch.arange(0, len(stored), self.pairs, device=pair.device) + state.seen % self.pairs
+        stored.index_copy_(0, oldest, torch.where(known[:, None], pair, stored[oldest]))
         state.seen = state.seen + known
         state.gamma = torch.where(known, along / turned.square().sum(dim=1), state.gamma)
         state.s = torch.where(falls, 1.0, self.beta * state.s)
@@ -127,31 +134,29 @@ class LBFGSAMD(StepSize[LimitedState]):
         there = state.z - scaled
         free = ~((there <= state.lower) & (gradient > 0) | (there >= state.upper) & (gradient < 0))
         pairs = pairs * free[:, None, None]
-        moved, turned = pairs.unbind(dim=1)
+        moved, turned = pairs.unbind(dim=2)
         along = (moved * turned).sum(dim=2)
         known = known & (along > KNOWN * moved.norm(dim=2) * turned.norm(dim=2))
-        pairs = pairs * torch.where(known, along.rsqrt(), 0.0)[:, None, :, None]
+        pairs = pairs * torch.where(known, along.rsqrt(), 0.0)[:, :, None, None]
         return torch.where(free, self._among(gradient * free, pairs, known, state), scaled)
 
     def _among(self, gradient: Tensor, pairs: Tensor, known: Tensor, state: LimitedState) -> Tensor:
         """The same for those ``pairs`` that are ``known`` (b, m), by the compact form."""
         size, (each, gamma) = self.pairs, (torch.arange(self.pairs, device=pairs.device), state.gamma[:, None])
-        oldest_first = (state.seen[:, None] + each) % size
-        rows = pairs.flatten(1, 2)  # m moves, m turns
-        products = torch.bmm(rows, rows[:, size:].mT)
-        along = torch.bmm(rows, gradient[:, :, None])[:, :, 0]
-        place = (oldest_first[:, :, None] * size + oldest_first[:, None, :]).flatten(1)
-        upper, turns = (part.flatten(1).gather(1, place).view(-1, size, size) for part in products.split(size, dim=1))
-        by_moves, by_turns = (part.gather(1, oldest_first) for part in along.split(size, dim=1))
-        one = known.gather(1, oldest_first).to(gradient)
+        by_age = (state.seen[:, None] + each) % size  # where they stand, the oldest first
+        rows = pairs.flatten(1, 2)  # a move, a turn, and so on
+        along = torch.bmm(rows, gradient[:, :, None]).view(-1, size, 2)
+        products = torch.bmm(rows, pairs[:, :, 1].mT).view(-1, size, 2, size)
+        place = (by_age[:, :, None] * size + by_age[:, None, :]).flatten(1)
+        upper, turns = (part.flatten(1).gather(1, place).view(-1, size, size) for part in products.unbind(dim=2))
+        by_moves, by_turns = (part.gather(1, by_age) for part in along.unbind(dim=2))
         upper = upper.triu(1) + torch.eye(size, dtype=upper.dtype, device=upper.device)
         w = torch.linalg.solve_triangular(upper, by_moves[:, :, None], upper=True)
-        v = one * w[:, :, 0] + gamma * (torch.bmm(turns, w)[:, :, 0] - by_turns)
-        u = torch.linalg.solve_triangular(upper.mT, v[:, :, None], upper=False)[:, :, 0]
-        weights = torch.cat([u, -gamma * w[:, :, 0]], dim=1)
-        as_they_stand = (each - state.seen[:, None]) % size
-        weights = weights.gather(1, torch.cat([as_they_stand, as_they_stand + size], dim=1))
-        direction = gamma * gradient + torch.bmm(weights[:, None], rows)[:, 0]
+        v = known.gather(1, by_age) * w[:, :, 0] + gamma * (torch.bmm(turns, w)[:, :, 0] - by_turns)
+        u = torch.linalg.solve_triangular(upper.mT, v[:, :, None], upper=False)
+        age = (each - state.seen[:, None]) % size
+        weights = torch.stack([part[:, :, 0].gather(1, age) for part in (u, -gamma[:, :, None] * w)], dim=2).flatten(1)
+        direction = torch.addcmul(torch.bmm(weights[:, None], rows)[:, 0], gamma, gradient)
         downhill = (direction * gradient).sum(dim=1, keepdim=True) > 0  # but for rounding
         return torch.where(downhill, direction, gamma * gradient)
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from gfe_companion.methods.baselines import AdamEncoder, LBFGSEncoder, OdeEncoder
 from gfe_core.accelerated import BarzilaiBorweinAMD, NesterovAMD, QuasiNewtonAMD
 from gfe_core.amd import AMD
 from gfe_core.encoding import Solver
 from gfe_core.fixed_grid import FixedGrid
+from gfe_core.lbfgs import LBFGSAMD
 from gfe_core.levenberg_marquardt import GaussNewtonBFGS, LevenbergMarquardt
 from gfe_core.nesterov import Nesterov
 from gfe_core.warm import WarmStart
@@ -41,6 +43,7 @@ TOLERANCES = (
 )  # fmt: skip
 TAUS = (1e3, 3e3, 1e4, 3e4, 1e5)
 MANY = 10_000  # trials: the tolerance stops the encoder, not its budget
+TRAINED: dict[str, Any] = {"tolerance": 1e-3, "max_trials": 100}  # a training batch need not be encoded to the last digit
 
 BLUE, ORANGE, GREEN, RED, PINK, BROWN, ROSE, GREY, YELLOW, SKY = (
     "#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#fbafe4", "#949494", "#ece133", "#56b4e9",
@@ -128,15 +131,19 @@ METHODS: dict[str, Method] = {
         race=Entrant("LevenbergMarquardt", by_tolerance(LevenbergMarquardt())),
     ),
     "quasi_newton": Method(
-        Look("quasi-Newton", "quasi-Newton (BFGS)", SKY, "X"), QuasiNewtonAMD(),
+        Look("quasi-Newton", "quasi-Newton (BFGS)", SKY, "X"), QuasiNewtonAMD(**TRAINED), tester=QuasiNewtonAMD(),
         race=Entrant("QuasiNewtonAMD", by_tolerance(QuasiNewtonAMD(max_trials=MANY))),
     ),
+    "limited_memory": Method(
+        Look("limited-memory BFGS", "limited-memory BFGS", ORANGE, "*"), LBFGSAMD(**TRAINED), tester=LBFGSAMD(),
+        race=Entrant("LBFGSAMD", by_tolerance(LBFGSAMD(max_trials=MANY))),
+    ),
     "nesterov_amd": Method(
-        Look("Nesterov steps", "Nesterov steps under AMD's test", GREEN, "D"), NesterovAMD(),
+        Look("Nesterov steps", "Nesterov steps under AMD's test", GREEN, "D"), NesterovAMD(**TRAINED),
         race=Entrant("NesterovAMD", by_tolerance(NesterovAMD(max_trials=MANY))),
     ),
     "barzilai_borwein": Method(
-        Look("Barzilai-Borwein", "Barzilai-Borwein steps", RED, "^"), BarzilaiBorweinAMD(),
+        Look("Barzilai-Borwein", "Barzilai-Borwein steps", RED, "^"), BarzilaiBorweinAMD(**TRAINED),
         race=Entrant("BarzilaiBorweinAMD", by_tolerance(BarzilaiBorweinAMD(max_trials=MANY))),
     ),
     "gauss_newton_bfgs": Method(Look("Gauss-Newton BFGS", "BFGS from a Gauss-Newton start"), GaussNewtonBFGS()),
