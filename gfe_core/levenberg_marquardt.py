@@ -16,6 +16,8 @@ from gfe_core.encoding import Encoding, PathRecorder
 from gfe_core.landscape import Landscape
 from gfe_core.trials import Trials, Watched, watched
 
+LONGEST = 10.0  # a first step in lengths of the latent, on a loss whose curvature may mean little so far away
+
 
 @dataclass
 class DampedState(Watched):
@@ -130,6 +132,10 @@ class GaussNewtonBFGS(QuasiNewtonAMD):
         inverse = self.s_0 * torch.linalg.inv_ex(_damped(at.curvature, torch.full_like(at.loss, self.damping)))[0]
         state = self.along(at, z, steps, inverse, fresh=False)
         state.fresh = at.vanished
+        if objective.floor is None:
+            length = state.direction.norm(dim=1)
+            shorter = (LONGEST * z.norm(dim=1).clamp_min(1) / length).clamp(max=1).nan_to_num(1.0)
+            state.inverse, state.direction = shorter[:, None, None] * state.inverse, shorter[:, None] * state.direction
         return state
 
 
