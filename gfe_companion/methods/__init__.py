@@ -43,7 +43,7 @@ TOLERANCES = (
 )  # fmt: skip
 TAUS = (1e3, 3e3, 1e4, 3e4, 1e5)
 MANY = 10_000  # trials: the tolerance stops the encoder, not its budget
-TRAINED: dict[str, Any] = {"tolerance": 1e-3, "max_trials": 100}  # a training batch need not be encoded to the last digit
+TRAINED: dict[str, Any] = {"tolerance": 1e-3, "max_trials": 100}  # enough for a batch of a training
 
 BLUE, ORANGE, GREEN, RED, PINK, BROWN, ROSE, GREY, YELLOW, SKY = (
     "#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#fbafe4", "#949494", "#ece133", "#56b4e9",
