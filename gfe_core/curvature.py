@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import warnings
 from collections.abc import Callable
@@ -18,26 +19,30 @@ Decode = Callable[[Tensor], Any]
 Losses = Callable[[Any], Tensor]
 
 
-def flat(output: Any) -> tuple[Tensor, Callable[[Tensor], Any]]:
-    """What a decoder returns as one (B, P) tensor, and the way back: a tensor of any shape, or several.
+def flat(output: Any, images: int) -> tuple[Tensor, Callable[[Tensor], Any]]:
+    """What a decoder returns for B ``images`` as one (B, P) tensor, and the way back: one of any shape, or several.
 
-    Raises ``ValueError`` where nothing in it is a floating tensor.
+    What has no row for each image is a constant. Raises ``ValueError`` where nothing in it is a floating tensor.
     """
     if isinstance(output, Tensor) and output.ndim == 2:
         return output, lambda rows: rows
     leaves, structure = tree_flatten(output)
-    moving = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
+    floating = (isinstance(leaf, Tensor) and leaf.is_floating_point() and leaf.ndim > 0 for leaf in leaves)
+    moving = [i for i, one in enumerate(floating) if one and len(leaves[i]) == images]
     if not moving:
-        raise ValueError(f"the decoder returns a {type(output).__name__} that holds no floating tensor; return one.")
+        raise ValueError(
+            f"the decoder returns a {type(output).__name__} that holds no floating tensor with a row for each image; "
+            "return one."
+        )
 
     def back(rows: Tensor) -> Any:
-        parts = rows.split([leaves[i][0].numel() for i in moving], dim=1)
+        parts = rows.split([math.prod(leaves[i].shape[1:]) for i in moving], dim=1)
         given = list(leaves)
         for i, part in zip(moving, parts, strict=True):
             given[i] = part.reshape(leaves[i].shape)
         return tree_unflatten(given, structure)
 
-    return torch.cat([leaves[i].flatten(1) for i in moving], dim=1), back
+    return torch.cat([leaves[i].reshape(images, math.prod(leaves[i].shape[1:])) for i in moving], dim=1), back
 
 
 def gauss_newton(decode: Decode, losses: Losses, z: Tensor, columns: int) -> tuple[Tensor, Tensor, Tensor, int, int]:
@@ -57,6 +62,8 @@ def gauss_newton(decode: Decode, losses: Losses, z: Tensor, columns: int) -> tup
     except RuntimeError:
         output, back, jacobian = _reverse_mode(decode, z)
         cost = 1, output.shape[1]
+    dtype = torch.promote_types(output.dtype, z.dtype)  # single precision for what comes out in half
+    output, jacobian = output.to(dtype), jacobian.to(dtype)
     with torch.enable_grad():
         output = output.detach().requires_grad_()
         loss = losses(back(output))
@@ -66,7 +73,7 @@ def gauss_newton(decode: Decode, losses: Losses, z: Tensor, columns: int) -> tup
         for first in range(0, dim, columns):
             turned = _hessian_products(slope, output, jacobian[first : first + columns])  # (columns, B, P)
             curvature[:, first : first + columns] = turned.transpose(0, 1) @ by_image
-    gradient = (slope.detach()[:, None] @ by_image)[:, 0]
+    gradient = (slope.detach()[:, None] @ by_image)[:, 0].to(z.dtype)
     return loss.detach(), gradient, positive((curvature + curvature.mT) / 2), *cost
 
 
@@ -121,7 +128,7 @@ def _forward_mode(decode: Decode, z: Tensor, columns: int) -> tuple[Tensor, Call
 
     def rows(z: Tensor) -> Tensor:
         whole.append(decode(z))
-        return flat(whole[-1])[0]
+        return flat(whole[-1], len(z))[0]
 
     along = torch.eye(dim, dtype=z.dtype, device=z.device)[:, None, :].expand(dim, len(z), dim)
     outputs: Any = (None, 0)  # one output, and one column of J for each direction
@@ -134,14 +141,14 @@ def _forward_mode(decode: Decode, z: Tensor, columns: int) -> tuple[Tensor, Call
         if isinstance(whole[0], Tensor):
             shape = whole[0].shape
             return output, lambda rows: rows.reshape(shape), torch.cat(parts)
-        return output, flat(decode(z))[1], torch.cat(parts)  # what forward mode has seen is of use there only
+        return output, flat(decode(z), len(z))[1], torch.cat(parts)  # what forward mode has seen is of use there only
 
 
 def _reverse_mode(decode: Decode, z: Tensor) -> tuple[Tensor, Callable[[Tensor], Any], Tensor]:
     """The same by one backward pass for each number that the decoder returns."""
     with torch.enable_grad():
         z = z.detach().requires_grad_()
-        output, back = flat(decode(z))
+        output, back = flat(decode(z), len(z))
         rows = [
             torch.autograd.grad(column.sum(), z, retain_graph=True, materialize_grads=True, allow_unused=True)[0]
             for column in output.unbind(dim=1)
