@@ -173,4 +173,4 @@ def starting_points(
 
 
 def _gradient(objective: Objective, encoding: Encoding) -> Tensor:
-    return torch.cat([part.flatten() for part in ApproximateGradient()(objective, encoding)])
+    return torch.cat([part.flatten() for part in ApproximateGradient()(objective, encoding) if part is not None])
