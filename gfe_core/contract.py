@@ -84,17 +84,19 @@ def probe(objective: Objective, z: Tensor) -> None:
     """Try decoder and loss on one and on two images, twice, at latents ``z`` (2, d).
 
     Raises ``ValueError`` unless there is one floating loss for each image that does not depend on other images, and is
-    the same when asked again. Costs five or six calls of the decoder on two images at most.
+    the same when asked again. Costs at most seven calls of the decoder, on one or two images.
     """
     one = objective.select(torch.zeros(1, dtype=torch.int64))
     two = objective.select(torch.tensor([0, min(1, len(objective) - 1)]))
+    if len(objective) == 1:  # beside itself, its pixels moved on by one: what broadcasts is then told apart
+        two.images = torch.cat([one.images, one.images.reshape(1, -1).roll(1, 1).reshape(one.images.shape)])
     outputs, losses = [], []
-    for part in (two, two, one):
+    for part, at in ((two, z), (two, z), (one, z[:1]), (two.select(torch.ones(1, dtype=torch.int64)), z[1:])):
         try:
-            outputs.append(part.output(z[: len(part)]))
+            outputs.append(part.output(at))
         except (RuntimeError, TypeError, IndexError, ValueError) as error:
             raise ValueError(
-                f"the decoder fails on latents of shape {tuple(objective.shaped(z[: len(part)]).shape)}: "
+                f"the decoder fails on latents of shape {tuple(objective.shaped(at).shape)}: "
                 f"{_line(error)}. Check latent_dim or latent_shape, and what the decoder is handed besides z."
             ) from error
         losses.append(_losses(part, outputs[-1]))
@@ -107,11 +109,12 @@ def probe(objective: Objective, z: Tensor) -> None:
             f"{what} gives another result when it is called again with the same latents, so that z has no loss of its "
             "own; call decoder.eval(), or hold its noise fixed."
         )
-    if not _alike(losses[0][:1], losses[2], max(eps**0.5, 1e-2 if z.is_cuda else 0.0)):
-        raise ValueError(
-            f"the loss of an image is {float(losses[2][0]):.4g} on its own and {float(losses[0][0]):.4g} beside "
-            f"another; it must not depend on the batch: {HOW}, and pass what belongs to each image as extra."
-        )
+    for beside, alone in zip(losses[0].split(1), losses[2:], strict=True):
+        if not _alike(beside, alone, max(eps**0.5, 1e-2 if z.is_cuda else 0.0)):
+            raise ValueError(
+                f"the loss of an image is {float(alone):.4g} on its own and {float(beside):.4g} beside another; it "
+                f"must not depend on the batch: {HOW}, and pass what belongs to each image as extra."
+            )
     _require_gradient(one, z[:1])
 
 
@@ -131,7 +134,10 @@ def _losses(part: Objective, output: Any) -> Tensor:
         ) from error
     if not isinstance(losses, Tensor) or losses.shape != (len(part),):
         got = f"shape {tuple(losses.shape)}" if isinstance(losses, Tensor) else type(losses).__name__
-        raise ValueError(f"the loss of {images} has {got}, and needs ({len(part)},): {HOW}.")
+        raise ValueError(
+            f"the loss of {images} has {got}, and needs ({len(part)},): {HOW}, and pass what belongs to each image as "
+            "extra."
+        )
     if not losses.is_floating_point():
         raise ValueError(f"the loss is {losses.dtype}, and must be floating to have a gradient: {HOW}.")
     return losses
