@@ -47,8 +47,8 @@ class LevenbergMarquardt(Trials[DampedState]):
     without.
     """
 
-    tolerance: float = 1e-6
-    max_trials: int = 50
+    tolerance: float = 1e-7
+    max_trials: int = 100
     damping: float = 0.1
     beta: float = 0.3
     first: Rule[Any] | None = QuasiNewtonAMD(tolerance=0.0, max_trials=10)

@@ -13,7 +13,6 @@ from gfe_core.descent import Measured, Rule, State, Trial
 from gfe_core.encoding import Status
 from gfe_core.landscape import Landscape
 
-SHARE = 0.2  # of the steps so far that are looked at together: a plateau lasts the longer, the later it comes
 PAPER = 100.0  # the first step on the paper's loss, whose curvature is about a hundredth
 GROWTH = 1e3  # times the first step, and no step is longer
 
@@ -44,11 +43,12 @@ def watched(at: Measured, z: Tensor, steps: Tensor) -> dict[str, Tensor]:
 class Trials(Rule[StateT]):
     """What the accelerated encoders share: when an image is finished, and how many trials it may have.
 
-    - ``tolerance``, ``patience``: an image is finished (``CONVERGED``) when its last accepted steps, ``patience`` of
-      them and at least a fifth of all, together gained less than this fraction of what has been gained since z(0). 0
-      switches the stop off. What is gained depends neither on the loss's sign nor on a constant in it, and its fraction
-      not on the scale. Refusals say nothing of how flat the loss is. A tolerance of 1e-3 halves the cost and may leave
-      5 % of the loss on a plateau; the default is meant to leave less than 0.5 %.
+    - ``tolerance``, ``patience``, ``share``: an image is finished (``CONVERGED``) when its last accepted steps,
+      ``patience`` of them and at least this share of all, together gained less than the fraction ``tolerance`` of what
+      has been gained since z(0); 0 switches the stop off. What is gained depends neither on the loss's sign nor on a
+      constant in it, and its fraction not on the scale. Refusals say nothing of how flat the loss is. A plateau lasts
+      the longer, the later it comes: with a share of 0 and a tolerance of 1e-3 an image may be left 5 % or more above
+      where it would have come to. The defaults are meant to leave less than 0.5 % of the loss, and hardly cost more.
     - ``max_trials``: rounds at most, each of which costs one forward and one backward pass for each image under way;
       then it is ``BUDGET_SPENT``.
 
@@ -58,11 +58,14 @@ class Trials(Rule[StateT]):
 
     tolerance: float = 1e-6
     patience: int = 5
+    share: float = 0.3
     max_trials: int = 300
 
     def __post_init__(self) -> None:
         if not 0 <= self.tolerance < 1:
             raise ValueError(f"tolerance = {self.tolerance}: a fraction of the gain, at least 0 and below 1.")
+        if not 0 <= self.share < 1:
+            raise ValueError(f"share = {self.share}: of all accepted steps, at least 0 and below 1.")
         for name in ("patience", "max_trials"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} = {getattr(self, name)}: at least 1.")
@@ -72,7 +75,7 @@ class Trials(Rule[StateT]):
         state.accept(falls, z=trial.point, loss=at.loss, gradient=at.gradient)
         if self.tolerance > 0:
             state.since = state.since + falls
-            due = state.since >= (SHARE * (state.steps + falls)).clamp(min=self.patience)
+            due = state.since >= (self.share * (state.steps + falls)).clamp(min=self.patience)
             state.flat = due & (state.earlier - state.loss < self.tolerance * (state.initial - state.loss))
             state.earlier, state.since = torch.where(due, state.loss, state.earlier), torch.where(due, 0, state.since)
 

@@ -18,6 +18,7 @@ from gfe_core.fixed_grid import FixedGrid
 from gfe_core.lbfgs import LBFGSAMD
 from gfe_core.levenberg_marquardt import GaussNewtonBFGS, LevenbergMarquardt
 from gfe_core.nesterov import Nesterov
+from gfe_core.trials import Trials
 from gfe_core.warm import WarmStart
 
 LITERAL = AMD()  # Sec. 3.4 as it is written: s_max = 10, about 1,000 steps to tau, fewer where the curve is flat
@@ -94,8 +95,13 @@ class Method:
 
 
 def by_tolerance(solver: Solver) -> tuple[tuple[Solver, ...], ...]:
-    """One ladder for the race: ``solver`` at each of :data:`TOLERANCES`."""
-    return (tuple(replace(solver, tolerance=tolerance) for tolerance in TOLERANCES),)  # type: ignore[type-var]
+    """One ladder for the race: ``solver`` at each of :data:`TOLERANCES`.
+
+    All images are left at the same slope, which is how passes are best spent: accelerated ones look at steps of one
+    number, not of one share.
+    """
+    fields = {"share": 0.0} if isinstance(solver, Trials) else {}
+    return (tuple(replace(solver, tolerance=tolerance, **fields) for tolerance in TOLERANCES),)  # type: ignore[type-var]
 
 
 def by_steps(make: Callable[[float, int], Solver], rates: Iterable[float]) -> tuple[tuple[Solver, ...], ...]:

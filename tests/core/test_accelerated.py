@@ -199,7 +199,7 @@ def test_refusals_are_not_taken_for_a_flat_curve(solver):
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("tolerance", -0.1), ("tolerance", 1.0), ("patience", 0), ("max_trials", 0)],
+    [("tolerance", -0.1), ("tolerance", 1.0), ("patience", 0), ("share", 1.0), ("max_trials", 0)],
 )
 @every
 def test_shared_fields_out_of_range_are_refused_by_name(make, field, value):

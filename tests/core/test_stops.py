@@ -113,11 +113,10 @@ def test_sign_constant_and_scale_change_nothing(solver, loss):
 
 @every
 def test_a_plateau_late_in_a_descent_is_not_an_end(solver):
-    """What counts is a fifth of all steps: five flat ones after many are none."""
-    for steps, since, due in ((10, 5, True), (50, 5, False), (50, 10, True), (6, 4, False)):
-        looked = replace(solver, tolerance=0.5)
-        flat = looked_at(looked, steps, since)
-        assert flat == due
+    """What counts are three tenths of all steps: five flat ones after many are none, unless ``share`` is 0."""
+    for steps, since, due in ((10, 5, True), (50, 5, False), (50, 16, True), (6, 4, False)):
+        assert looked_at(replace(solver, tolerance=0.5), steps, since) == due
+    assert looked_at(replace(solver, tolerance=0.5, share=0.0), 50, 5)
 
 
 def looked_at(solver, steps: int, since: int) -> bool:
