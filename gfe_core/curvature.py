@@ -49,19 +49,20 @@ def gauss_newton(decode: Decode, losses: Losses, z: Tensor, columns: int) -> tup
     """The losses (B,), their gradient (B, d), and J^T H J (B, d, d); and what it cost, in passes an image each way.
 
     J (P, d) is the decoder's Jacobian, ``columns`` of it at a time by forward mode: as many forward passes as latent
-    dimensions, and one for each group of columns. A decoder with an operation that has no forward mode gets its P rows
-    by reverse mode instead, a backward pass each. H (P, P) is the loss's Hessian in the decoder's output, never formed:
+    dimensions, one for each group of columns, and one more where it returns several tensors. A decoder with an
+    operation that has no forward mode gets its P rows by reverse mode instead: two forward passes, and a backward pass
+    for each row. H (P, P) is the loss's Hessian in the decoder's output, never formed:
     its products with the columns of J need no decoder. Negative eigenvalues of J^T H J are set to zero.
     """
     z, dim = z.detach(), z.shape[1]
     try:
-        output, back, jacobian = _forward_mode(decode, z, columns)
-        cost = dim + -(-dim // columns), 0
+        output, back, jacobian, calls = _forward_mode(decode, z, columns)
+        cost = dim + calls, 0
     except torch.OutOfMemoryError:
         raise
     except RuntimeError:
         output, back, jacobian = _reverse_mode(decode, z)
-        cost = 1, output.shape[1]
+        cost = 2, output.shape[1]
     dtype = torch.promote_types(output.dtype, z.dtype)  # single precision for what comes out in half
     output, jacobian = output.to(dtype), jacobian.to(dtype)
     with torch.enable_grad():
@@ -121,8 +122,8 @@ def _per_length(gradient: Tensor, z: Tensor) -> Tensor:
     return gradient.norm(dim=1) / z.norm(dim=1).clamp_min(1.0)
 
 
-def _forward_mode(decode: Decode, z: Tensor, columns: int) -> tuple[Tensor, Callable[[Tensor], Any], Tensor]:
-    """The output (B, P), the way back from it, and the Jacobian's columns (d, B, P)."""
+def _forward_mode(decode: Decode, z: Tensor, columns: int) -> tuple[Tensor, Callable[[Tensor], Any], Tensor, int]:
+    """The output (B, P), the way back from it, the Jacobian's columns (d, B, P), and the calls of the decoder."""
     dim, parts = z.shape[1], []
     whole: list[Any] = []
 
@@ -140,8 +141,9 @@ def _forward_mode(decode: Decode, z: Tensor, columns: int) -> tuple[Tensor, Call
             parts.append(part)
         if isinstance(whole[0], Tensor):
             shape = whole[0].shape
-            return output, lambda rows: rows.reshape(shape), torch.cat(parts)
-        return output, flat(decode(z), len(z))[1], torch.cat(parts)  # what forward mode has seen is of use there only
+            return output, lambda rows: rows.reshape(shape), torch.cat(parts), len(whole)
+        back = flat(decode(z), len(z))[1]  # what forward mode has seen is of use there only
+        return output, back, torch.cat(parts), len(whole) + 1
 
 
 def _reverse_mode(decode: Decode, z: Tensor) -> tuple[Tensor, Callable[[Tensor], Any], Tensor]:

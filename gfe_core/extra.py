@@ -113,11 +113,18 @@ def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter] | None:
                 inspect.Parameter(a.name, keyword, default=a.default_value if a.has_default_value() else empty)
                 for a in told
             ]
-        within = getattr(target, "_orig_mod", None)  # of a compiled one
-        if within is None and isinstance(target, nn.DataParallel | nn.parallel.DistributedDataParallel):
-            within = target.module
-        target = target.forward if within is None else within
+        within = list(target.children())
+        target = within[0] if len(within) == 1 and _passes_on(target.forward) else target.forward
     try:
         return list(inspect.signature(target).parameters.values())
     except (TypeError, ValueError):
         return None
+
+
+def _passes_on(forward: Callable[..., Any]) -> bool:
+    """Whether a wrapper's ``forward`` takes anything, for what it wraps: *args or **kwargs."""
+    try:
+        kinds = {parameter.kind for parameter in inspect.signature(forward).parameters.values()}
+    except (TypeError, ValueError):  # one that does not tell
+        return False
+    return bool(kinds & {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD})

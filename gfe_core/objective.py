@@ -208,7 +208,7 @@ class Objective(Landscape):
         """l(y, D(z)), its gradient, and its Gauss-Newton matrix J^T H J in z: (B, d) -> (B,), (B, d), (B, d, d).
 
         See :func:`gfe_core.curvature.gauss_newton`. Costs d forward passes and one for each ``columns`` of them; where
-        the decoder has no forward mode, one forward pass and a backward pass for each number that it returns. Images
+        the decoder has no forward mode, two forward passes and a backward pass for each number that it returns. Images
         are taken a few at a time where their Jacobians would be large.
         """
         few = max(1, AT_ONCE // (z.shape[1] * max(1, self.images[:1].numel())))

@@ -68,12 +68,12 @@ class Counted(nn.Module):
         super().__init__()
         self.decoder, self.latent_dim, self.forward_images, self.backward_images = decoder, decoder.latent_dim, 0, 0
 
-    def forward(self, z: Tensor, *extra: Tensor) -> Tensor | tuple[Tensor, ...]:
+    def forward(self, z: Tensor) -> Tensor | tuple[Tensor, ...]:
         self.forward_images += len(z)
         if z.requires_grad:
             z = z.view_as(z)
             z.register_hook(self._backward)
-        return self.decoder(z, *extra)
+        return self.decoder(z)
 
     def _backward(self, gradient: Tensor) -> None:
         self.backward_images += len(gradient)

@@ -394,9 +394,22 @@ def test_a_loss_with_an_operator_that_cannot_be_batched():
 def test_reverse_mode_costs_a_pass_for_each_number_that_is_returned():
     counted = Counted(Custom())
     objective = Objective(counted, colour(), mse)
+    counted.forget()
     objective.gauss_newton(latents())
-    assert objective.passes.forward <= BATCH * 2
-    assert objective.passes.backward == BATCH * 3 * SIZE**2
+    assert objective.passes.forward == counted.forward_images == 2 * BATCH
+    assert objective.passes.backward == counted.backward_images == BATCH * 3 * SIZE**2
+
+
+@pytest.mark.parametrize("columns", [2, 64])
+def test_forward_mode_costs_a_pass_for_each_column_and_each_call(columns):
+    one = convolutional(DIM, size=SIZE)
+    for decoder, loss in ((one, mse), (WithVariance(one), likelihood)):
+        counted = Counted(decoder)
+        objective = Objective(counted, colour(), loss, columns=columns)
+        counted.forget()
+        objective.gauss_newton(latents())
+        assert objective.passes.forward == counted.forward_images + BATCH * DIM
+        assert objective.passes.backward == counted.backward_images == 0
 
 
 def test_an_error_of_the_decoder_itself_is_its_own():

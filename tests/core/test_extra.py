@@ -102,6 +102,8 @@ SITUATIONS = {
     "mask and labels": (Conditional, masked, {"seen": SEEN, "label": LABELS}),
     "through a wrapper": (lambda: Anything(Conditional()), mse, LABELS),
     "named, through a wrapper": (lambda: Anything(ByName()), mse, {"label": LABELS}),
+    "mask past a wrapper": (lambda: Anything(mlp((DIM, 8, PIXELS))), masked, SEEN),
+    "mask past two wrappers": (lambda: nn.DataParallel(Anything(mlp((DIM, 8, PIXELS)))), masked, {"seen": SEEN}),
     "compiled": (lambda: torch.compile(Conditional(), backend="eager"), mse, LABELS),
     "labels for both": (Conditional, in_both, {"label": LABELS}),
 }
@@ -113,7 +115,7 @@ def test_loss_and_decoder_are_handed_their_part(kind):
     decoder = make()
     objective = Objective(decoder, IMAGES, loss, extra, latent_dim=DIM)
     z = torch.randn(BATCH, DIM, generator=seeded(3), dtype=torch.float64)
-    if isinstance(decoder, nn.Sequential):
+    if "mask past" in kind or isinstance(decoder, nn.Sequential):
         output = decoder(z)
     else:
         output = decoder(z, label=LABELS) if "name" in kind else decoder(z, LABELS)
