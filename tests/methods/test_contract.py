@@ -6,7 +6,7 @@ import dataclasses
 import math
 from dataclasses import replace
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ from gfe_companion.methods.baselines import Library
 from gfe_core.descent import Rule
 from gfe_core.encoding import Encoding, Solver, Status
 from gfe_core.objective import Objective
-from gfe_core.warm import WarmStart
+from gfe_core.warm import WarmEncoder, WarmStart
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -199,21 +199,32 @@ def test_z0_is_used_and_left_alone(case, problem):
         assert all(torch.equal(value, known[name]) for name, value in solver.state.items())
 
 
+def shortened(solver: Any, trials: int) -> Any:
+    """The same solver with so many trials at most: the rounding of another batch has not grown by then."""
+    if isinstance(solver, WarmEncoder):
+        return shortened(solver.settings, trials).encoder(solver.knowledge())
+    if isinstance(solver, WarmStart):
+        return replace(solver, solver=shortened(solver.solver, trials))
+    if any(field.name == "max_trials" for field in dataclasses.fields(solver)):
+        budget = trials if solver.max_trials is None else min(trials, solver.max_trials)
+        return replace(solver, max_trials=budget)
+    return solver
+
+
 def parts_are_alike(case: Case, problem: Problem) -> bool:
     """Whether images end alike one by one, two of them, and all in another order.
 
-    Where an image has stalled, one more step is a matter of rounding.
+    After a few trials they do so in all fields, and at the end, where rounding has grown, in their loss.
     """
-    solver, whole = case.solver(problem), encoded(case, problem)
-    alike = True
+    full = case.solver(problem)
+    short, alike = shortened(full, 8), True
+    ends = [(solver, solver.encode(problem.objective(), problem.z0())) for solver in (short, full)]
     for chosen in ([0], [1], [2], [3], [4], [3, 0], [4, 2, 0, 1, 3]):
-        part = solver.encode(problem.objective().select(torch.tensor(chosen)), problem.z0()[chosen])
-        clear = (part.status != Status.STALLED) & (whole.status[chosen] != Status.STALLED)
-        for name in FIELDS:
-            one, other = getattr(part, name).double(), getattr(whole, name)[chosen].double()
-            if name in ("t", "steps", "status"):
-                one, other = one[clear], other[clear]
-            alike &= torch.allclose(one, other, rtol=1e-6, atol=1e-7)
+        for solver, whole in ends:
+            part = solver.encode(problem.objective().select(torch.tensor(chosen)), problem.z0()[chosen])
+            for name in FIELDS if solver is short else ("loss",):
+                one, other = getattr(part, name).double(), getattr(whole, name)[chosen].double()
+                alike &= torch.allclose(one, other, rtol=1e-6 if solver is short else 1e-4, atol=1e-7)
     return alike
 
 
