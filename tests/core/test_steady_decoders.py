@@ -309,7 +309,7 @@ def test_one_dead_image_among_others_is_told():
         ([0.0, 0.0, 0.0], "z0 is a list"),
         (lambda images: torch.zeros(1, 3), r"z0 has shape \(1, 3\)"),
     ],
-    ids=str,
+    ids=["rows", "columns", "one for all", "not a number", "nothing", "a list", "one row"],
 )  # fmt: skip
 def test_a_start_that_does_not_fit_is_told(z0, said):
     with pytest.raises(ValueError, match=said):
