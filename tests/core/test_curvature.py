@@ -471,6 +471,16 @@ def test_beside_half_precision_it_is_factorised_in_single(half, solver):
     assert (start - encoding.loss >= 0.8 * (start - other)).all()
 
 
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_only_the_jacobian_is_rounded_to_half_precision(half):
+    """J^T H J of the rounded J has the accuracy of single precision."""
+    decoder, z = convolutional(DIM, half, SIZE), latents(torch.float32).to(half)
+    found = Objective(decoder, colour(torch.float32), mse).gauss_newton(z.float())[2]
+    columns = [torch.func.jvp(decoder, (z,), (unit.expand(z.shape),))[1] for unit in torch.eye(DIM, dtype=half)]
+    jacobian = torch.stack(columns, dim=1).double().flatten(2)  # (B, d, P)
+    assert torch.allclose(found.double(), 2 / jacobian.shape[2] * jacobian @ jacobian.mT, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("columns", [1, 2, 7, 64])
 @pytest.mark.parametrize("kind", [lambda: convolutional(DIM, size=SIZE), Sampled], ids=["forward", "reverse"])
 def test_the_chunks_of_columns_change_nothing(columns, kind):
