@@ -26,8 +26,10 @@ def fitting_dtypes(decoder: nn.Module, images: Tensor) -> tuple[torch.dtype | No
     """The dtype of the decoder's parameters, None if it has none, and that of latents and losses.
 
     The latter is single precision beside a decoder of half precision. Raises ``ValueError`` where images and decoder
-    differ in dtype or device, and for a decoder that was built in inference mode.
+    differ in dtype or device, for a decoder that was built in inference mode, and for images that are no tensor.
     """
+    if not isinstance(images, Tensor):
+        raise ValueError(f"the images are a {type(images).__name__}; pass a tensor, as torch.as_tensor(images) is.")
     tensors = (*decoder.parameters(), *decoder.buffers())
     if any(tensor.is_inference() for tensor in tensors):
         raise ValueError("the decoder was built in inference mode, and has no gradient; build it outside.")

@@ -22,13 +22,15 @@ Losses = Callable[[Any], Tensor]
 def flat(output: Any, images: int) -> tuple[Tensor, Callable[[Tensor], Any]]:
     """What a decoder returns for B ``images`` as one (B, P) tensor, and the way back: one of any shape, or several.
 
-    What has no row for each image is a constant. Raises ``ValueError`` where nothing in it is a floating tensor.
+    What has no row for each image is a constant; a complex number is two. Raises ``ValueError`` where nothing in it is
+    a floating tensor.
     """
-    if isinstance(output, Tensor) and output.ndim == 2:
+    if isinstance(output, Tensor) and output.ndim == 2 and not output.is_complex():
         return output, lambda rows: rows
     leaves, structure = tree_flatten(output)
-    floating = (isinstance(leaf, Tensor) and leaf.is_floating_point() and leaf.ndim > 0 for leaf in leaves)
-    moving = [i for i, one in enumerate(floating) if one and len(leaves[i]) == images]
+    real = [torch.view_as_real(x) if isinstance(x, Tensor) and x.is_complex() else x for x in leaves]
+    floating = (isinstance(x, Tensor) and x.is_floating_point() and x.ndim > 0 for x in real)
+    moving = [i for i, one in enumerate(floating) if one and len(real[i]) == images]
     if not moving:
         raise ValueError(
             f"the decoder returns a {type(output).__name__} that holds no floating tensor with a row for each image; "
@@ -36,13 +38,14 @@ def flat(output: Any, images: int) -> tuple[Tensor, Callable[[Tensor], Any]]:
         )
 
     def back(rows: Tensor) -> Any:
-        parts = rows.split([math.prod(leaves[i].shape[1:]) for i in moving], dim=1)
+        parts = rows.split([math.prod(real[i].shape[1:]) for i in moving], dim=1)
         given = list(leaves)
         for i, part in zip(moving, parts, strict=True):
-            given[i] = part.reshape(leaves[i].shape)
+            part = part.reshape(real[i].shape)
+            given[i] = torch.view_as_complex(part) if leaves[i].is_complex() else part
         return tree_unflatten(given, structure)
 
-    return torch.cat([leaves[i].reshape(images, math.prod(leaves[i].shape[1:])) for i in moving], dim=1), back
+    return torch.cat([real[i].reshape(images, math.prod(real[i].shape[1:])) for i in moving], dim=1), back
 
 
 def gauss_newton(decode: Decode, losses: Losses, z: Tensor, columns: int) -> tuple[Tensor, Tensor, Tensor, int, int]:
@@ -139,7 +142,7 @@ def _forward_mode(decode: Decode, z: Tensor, columns: int) -> tuple[Tensor, Call
             forward: Any = torch.func.vmap(partial(torch.func.jvp, rows, (z,)), out_dims=outputs)
             output, part = forward((some,))
             parts.append(part)
-        if isinstance(whole[0], Tensor):
+        if isinstance(whole[0], Tensor) and not whole[0].is_complex():
             shape = whole[0].shape
             return output, lambda rows: rows.reshape(shape), torch.cat(parts), len(whole)
         back = flat(decode(z), len(z))[1]  # what forward mode has seen is of use there only

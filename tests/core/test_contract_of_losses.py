@@ -314,3 +314,12 @@ def test_the_adjoint_of_a_loss_that_is_taken_is_that_of_the_sum():
     encoding = FixedGrid(1.0, slices=20).encode(objective, record=True)
     found = AdjointGradient()(objective, encoding)
     assert all(part is not None and part.isfinite().all() for part in found)
+
+
+@pytest.mark.parametrize("kind", ["ndarray", "list", "NoneType"])
+def test_images_that_are_no_tensor_are_told(kind):
+    y = {"ndarray": images().numpy(), "list": images().tolist(), "NoneType": None}[kind]
+    with pytest.raises(ValueError, match=f"the images are a {kind}; pass a tensor"):
+        Objective(flat(), y, mse)
+    with pytest.raises(ValueError, match=f"the images are a {kind}; pass a tensor"):
+        Objective(flat(), images(), mse).renewed(y)

@@ -41,11 +41,15 @@ def reference(objective, z):
         leaves, structure = tree_flatten(part.output(given))
 
         def flat(z, part=part):
-            return torch.cat([leaf.flatten() for leaf in tree_flatten(part.output(z))[0]])
+            real = (torch.view_as_real(x) if x.is_complex() else x for x in tree_flatten(part.output(z))[0])
+            return torch.cat([leaf.flatten() for leaf in real])
 
         def loss(row, part=part, leaves=leaves, structure=structure):
-            parts = row.split([leaf.numel() for leaf in leaves])
-            shaped = [piece.reshape(leaf.shape) for piece, leaf in zip(parts, leaves, strict=True)]
+            parts = row.split([leaf.numel() * (1 + leaf.is_complex()) for leaf in leaves])
+            shaped = [
+                torch.view_as_complex(piece.reshape(*leaf.shape, 2)) if leaf.is_complex() else piece.reshape(leaf.shape)
+                for piece, leaf in zip(parts, leaves, strict=True)
+            ]
             return part.losses(tree_unflatten(shaped, structure)).sum()
 
         jacobian = torch.autograd.functional.jacobian(flat, given)[:, 0]
@@ -218,6 +222,8 @@ class Returns(nn.Module):
             return {"mean": x, "scale": z.square().sum(dim=1)}
         if self.what == "what is the same for all":
             return x, torch.arange(len(z)), None, torch.tensor(0.5, dtype=z.dtype), torch.ones(7, dtype=z.dtype)
+        if "complex" in self.what:
+            return torch.fft.fft2(x) if self.what == "complex" else (torch.complex(x, x.tanh()), x.exp())
         if self.what == "one number":
             return x.mean(dim=(1, 2, 3))
         return x.permute(0, 2, 3, 1) if self.what == "channels last" else x[:, :, :1, 0]
@@ -230,6 +236,8 @@ RETURNED = {
     "what is the same for all": lambda o, y: mse(o[0], y) * o[3] * o[4][0],
     "channels last": lambda o, y: mse(o.permute(0, 3, 1, 2), y),
     "few": lambda o, y: mse(o, y[:, :, :1, 0]),
+    "complex": lambda o, y: per_image((o - y).abs().square()) + per_image(o.real * o.imag),
+    "complex and real": lambda o, y: per_image((o[0] - y).abs().square()) + mse(o[1], y),
     "one number": lambda o, y: (o - y.mean(dim=(1, 2, 3))).square(),
 }
 
