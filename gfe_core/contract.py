@@ -19,7 +19,7 @@ HOW = (
 )
 
 HALF = (torch.float16, torch.bfloat16)
-DRAWS = 8  # pairs of calls in which an unsteady module is looked for
+DRAWS = 8  # calls in which a difference is looked for: what is drawn may be the same now and then
 
 
 def fitting_dtypes(decoder: nn.Module, images: Tensor) -> tuple[torch.dtype | None, torch.dtype]:
@@ -84,17 +84,19 @@ def _unsteady(module: nn.Module) -> tuple[str, str] | None:
 
 @torch.no_grad()
 def probe(objective: Objective, z: Tensor) -> None:
-    """Try decoder and loss on one and on two images, twice, at latents ``z`` (2, d).
+    """Try decoder and loss on one and on two images, several times, at latents ``z`` (2, d).
 
     Raises ``ValueError`` unless there is one floating loss for each image that does not depend on other images, and is
-    the same when asked again. Costs five calls of the decoder, on one or two images; more to name what is not steady.
+    the same whenever it is asked again. Costs eleven calls of the decoder, on one or two images; more to name what is
+    not steady.
     """
     one = objective.select(torch.zeros(1, dtype=torch.int64))
     two = objective.select(torch.tensor([0, min(1, len(objective) - 1)]))
     if len(objective) == 1:  # beside itself, its pixels moved on by one: what broadcasts is then told apart
         two.images = torch.cat([one.images, one.images.reshape(1, -1).roll(1, 1).reshape(one.images.shape)])
     outputs, losses = [], []
-    for part, at in ((two, z), (two, z), (one, z[:1]), (two.select(torch.ones(1, dtype=torch.int64)), z[1:])):
+    other = two.select(torch.ones(1, dtype=torch.int64))
+    for part, at in [*[(two, z)] * DRAWS, (one, z[:1]), (other, z[1:])]:
         try:
             outputs.append(part.output(at))
         except (RuntimeError, TypeError, IndexError, ValueError) as error:
@@ -105,14 +107,14 @@ def probe(objective: Objective, z: Tensor) -> None:
         losses.append(_losses(part, outputs[-1]))
     raw = [leaf for leaf in tree_leaves(outputs[0]) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
     eps = max(torch.finfo(x.dtype).eps for x in (*raw, losses[0]))
-    if not _alike(losses[0], losses[1], 64 * eps):
+    if not all(_alike(losses[0], again, 64 * eps) for again in losses[1:DRAWS]):
         culprit = first_unsteady(objective.decoder, lambda: two.output(z))
         what = f"the decoder's {culprit}" if culprit else "the decoder or the loss"
         raise ValueError(
             f"{what} gives another result when it is called again with the same latents, so that z has no loss of its "
             "own; call decoder.eval(), or hold its noise fixed."
         )
-    for beside, alone in zip(losses[0].split(1), losses[2:], strict=True):
+    for beside, alone in zip(losses[0].split(1), losses[DRAWS:], strict=True):
         if not _alike(beside, alone, max(eps**0.5, 1e-2 if z.is_cuda else 0.0)):
             raise ValueError(
                 f"the loss of an image is {float(alone):.4g} on its own and {float(beside):.4g} beside another; it "
@@ -182,7 +184,7 @@ def first_unsteady(decoder: nn.Module, call: Callable[[], Any]) -> str | None:
     except RuntimeError:  # a scripted module
         return None
     try:
-        for _ in range(DRAWS):  # what is drawn may be the same now and then
+        for _ in range(DRAWS):
             seen.clear()
             call()
             half = len(seen)

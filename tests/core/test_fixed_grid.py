@@ -159,9 +159,9 @@ def test_a_flow_that_a_coarse_grid_throws_out_is_called_diverged():
     """Curvature 1 and 1e4: three slices throw only the second image to infinity."""
     y = torch.full((2, 1), 0.5, dtype=torch.float32)
 
-    def weighted(logits, images):
-        weight = torch.tensor([1.0, 1e30])[: len(logits)]
+    def weighted(logits, images, weight):
         return weight * (logits - images).square().sum(dim=1)
 
-    encoding = FixedGrid(1.0, 3).encode(Objective(identity(dtype=torch.float32), y, weighted))
+    weight = torch.tensor([1.0, 1e30])
+    encoding = FixedGrid(1.0, 3).encode(Objective(identity(dtype=torch.float32), y, weighted, weight))
     assert encoding.status.tolist() == [Status.REACHED_TAU, Status.DIVERGED]
