@@ -31,6 +31,7 @@ class Conditional(nn.Module):
 
 if __name__ == "__main__":
     given = arguments(__doc__, "conditional", images=25_600).parse_args()
+    torch.set_num_threads(1)  # for networks as small as these, more are no faster
     out, (learn, _, test) = new_folder(given.out), digits()
     decoder = Conditional()
     optimizer = torch.optim.Adam(decoder.parameters(), 2e-3)

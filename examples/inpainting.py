@@ -31,6 +31,7 @@ def train(model: nn.Module, step: Callable[..., Tensor], pool: Tensor, images: i
 
 if __name__ == "__main__":
     given = arguments(__doc__, "inpainting", images=9_600).parse_args()
+    torch.set_num_threads(1)  # for networks as small as these, more are no faster
     out, (learn, _, test) = new_folder(given.out), digits()
     truth = test.images[:200]
     seen = torch.ones(28, 28)
