@@ -15,9 +15,10 @@ from gfe_core.levenberg_marquardt import GaussNewtonBFGS, LevenbergMarquardt
 from gfe_core.models import AutoEncoder, Decoder, Encoder
 from gfe_core.nesterov import Nesterov
 from gfe_core.objective import Objective, bce
+from gfe_core.prior import Prior
 from gfe_core.training import Recipe, Training, autoencoder_step, encode_all, encoding_step
 from gfe_core.warm import WarmStart
-from gfe_core.wrappers import Penalised, Prior
+from gfe_core.wrappers import Penalised
 
 __all__ = [
     "AMD", "AdjointGradient", "ApproximateGradient", "AutoEncoder", "BarzilaiBorweinAMD", "Decoder", "Encoder",

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gfe_core.encoding import Encoding, EulerSteps, GradientFlow, MovedFlow, Path, SeparateSteps
 from gfe_core.landscape import InTheta, Landscape
+from gfe_core.precision import in_full_precision
 from gfe_core.wrappers import Moved, Penalised
 
 TOO_COARSE = 0.5  # a predicted and a corrected lambda further apart than this share of its largest size are both wrong
@@ -69,6 +70,7 @@ class AdjointGradient:
 
     needs_path: ClassVar[bool] = True
 
+    @in_full_precision
     def __call__(self, objective: Landscape, encoding: Encoding) -> InTheta:
         """The total derivative of the batch's summed loss at z(tau): a tensor for each decoder parameter, or None.
 

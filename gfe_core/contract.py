@@ -26,7 +26,7 @@ def fitting_dtypes(decoder: nn.Module, images: Tensor) -> tuple[torch.dtype | No
     """The dtype of the decoder's parameters, None if it has none, and that of latents and losses.
 
     The latter is single precision beside a decoder of half precision. Raises ``ValueError`` where images and decoder
-    differ in dtype or device, for a decoder that was built in inference mode, and for images that are no tensor.
+    differ in dtype or device, for a decoder that was built in inference mode, and for images that are not a tensor.
     """
     if not isinstance(images, Tensor):
         raise ValueError(f"the images are a {type(images).__name__}; pass a tensor, as torch.as_tensor(images) is.")
@@ -210,7 +210,7 @@ def latent_shape_of(
 ) -> tuple[int, ...] | None:
     """The shape of one latent as it is told, or as the decoder tells it; None if neither does."""
     if latent_shape is not None:
-        shape = tuple(latent_shape)
+        shape = (latent_shape,) if isinstance(latent_shape, int) else tuple(latent_shape)
         if not shape or any(size < 1 for size in shape):
             raise ValueError(f"latent_shape = {shape}: one positive size or more, such as (20,) or (18, 512).")
         if latent_dim not in (None, math.prod(shape)):

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from gfe_core.encoding import Encoding, EulerSteps, PathRecorder, SeparateSteps, Status, shaped, warn_of_dead_starts
 from gfe_core.landscape import Landscape, Start, require_finite
+from gfe_core.precision import in_full_precision
 
 ROUNDING = 4.0  # a predicted decrease below this many units in the last place of the loss cannot be measured
 
@@ -106,6 +107,7 @@ class Rule(ABC, Generic[StateT]):
         """Where (b,) a refused ``trial`` says that the loss cannot fall any more: it is within the loss's rounding."""
         return trial.predicted <= ROUNDING * torch.finfo(state.loss.dtype).eps * state.loss.abs()
 
+    @in_full_precision
     def encode(self, objective: Landscape, z0: Start | None = None, record: bool = False) -> Encoding:
         """Encode every image from ``z0`` (B, d), zero by default: see the class."""
         before, z = objective.evaluations, objective.start(z0)

@@ -18,7 +18,7 @@ class Status(IntEnum):
 
     REACHED_TAU = 0  # the flow was followed to t = tau
     CONVERGED = 1  # the convergence curve is flat: a new final tau' was assigned (Sec. 3.4)
-    STALLED = 2  # the loss cannot fall any further within the rounding of its dtype
+    STALLED = 2  # no step that is tried lowers the loss beyond its rounding: a minimum, or a kink of one not smooth
     BUDGET_SPENT = 3  # the solver's own limit on steps or trials was reached before tau
     DIVERGED = 4  # a fixed grid was too coarse for the flow: the loss at tau is not finite
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gfe_core.encoding import Encoding, Flow, GradientFlow, Path, Status, shaped, warn_of_dead_starts
 from gfe_core.landscape import Landscape, Start, require_finite
+from gfe_core.precision import in_full_precision
 
 
 def decaying(t: float, tau: float) -> float:
@@ -75,6 +76,7 @@ class FixedGrid(LogarithmicGrid):
 
     alpha: Callable[[float, float], float] = decaying
 
+    @in_full_precision
     def encode(self, objective: Landscape, z0: Start | None = None, record: bool = False) -> Encoding:
         """Encode every image from ``z0`` (B, d), zero by default: see the class."""
         times = self.times()

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gfe_core.encoding import Encoding
 from gfe_core.landscape import InTheta, Landscape, require_finite
+from gfe_core.precision import in_full_precision
 
 MISSED = 10.0  # a residual that is computed afresh may be so many times the tolerance
 
@@ -56,6 +57,9 @@ class ImplicitGradient:
     ``damping`` is added to the eigenvalues of H, which shortens lambda along flat directions: a larger one brings the
     result nearer to Eq. (6).
 
+    ``lower`` and ``upper`` are the bounds of the encoding, if it had some (:class:`~gfe_core.lbfgs.LBFGSAMD`): numbers,
+    or tensors that broadcast to (B, d). A latent variable at its bound does not move with theta, and takes no part.
+
     Cost for each image: 6 passes, and 4 for each product that its system needs, or with ``gauss_newton`` the 1 + d
     forward passes of that matrix. Memory: one graph of a backward pass at a time.
 
@@ -67,6 +71,8 @@ class ImplicitGradient:
     inner: Callable[[Landscape], Landscape] | None = None
     gauss_newton: bool = False
     damping: float = 0.0
+    lower: float | Tensor = -math.inf
+    upper: float | Tensor = math.inf
     tolerance: float | None = None
     max_products: int | None = None
     needs_path: ClassVar[bool] = False
@@ -79,6 +85,7 @@ class ImplicitGradient:
         if self.max_products is not None and self.max_products < 1:
             raise ValueError(f"max_products = {self.max_products}: at least 1, or None for 2 d + 50.")
 
+    @in_full_precision
     def __call__(self, objective: Landscape, encoding: Encoding) -> InTheta:
         """The total derivative of the batch's summed loss at z*: a tensor for each decoder parameter, or None.
 
@@ -90,14 +97,17 @@ class ImplicitGradient:
         z = encoding.z.detach().flatten(1)
         at_end, partial = objective.all_gradients(z)
         require_finite(at_end, "the loss gradient at z")
+        lower, upper = (torch.as_tensor(bound, dtype=z.dtype, device=z.device) for bound in (self.lower, self.upper))
+        free = ((z > lower) & (z < upper)).to(z)
+        at_end = at_end * free
         solve = self._by_gauss_newton if self.gauss_newton else self._by_conjugate_gradients
-        adjoint = solve(inner, z, at_end)
+        adjoint = solve(inner, z, at_end, free)
         in_z, through = inner.vector_jacobian(z, adjoint)
         if not self.gauss_newton:
-            self._check(in_z + self.damping * adjoint - at_end, at_end)
+            self._check(free * in_z + self.damping * adjoint - at_end, at_end)
         return tuple(_difference(whole, part) for whole, part in zip(partial, through, strict=True))
 
-    def _by_conjugate_gradients(self, inner: Landscape, z: Tensor, right: Tensor) -> Tensor:
+    def _by_conjugate_gradients(self, inner: Landscape, z: Tensor, right: Tensor, free: Tensor) -> Tensor:
         """lambda (B, d) with H lambda = ``right``; an image leaves the batch where its own residual is small."""
         adjoint, aim = torch.zeros_like(right), self._tolerance(right) * right.norm(dim=1)
         image = right.norm(dim=1).nonzero()[:, 0]  # where the images still under way stand in the batch
@@ -106,7 +116,7 @@ class ImplicitGradient:
         for _ in range(self.max_products or 2 * z.shape[1] + 50):
             if len(image) == 0:
                 break
-            turned = part.vector_jacobian(z[image], direction)[0] + self.damping * direction
+            turned = free[image] * part.vector_jacobian(z[image], direction)[0] + self.damping * direction
             length, curvature = direction.norm(dim=1), (direction * turned).sum(dim=1)
             steepest = steepest.maximum(turned.norm(dim=1) / length)
             self._require_curved(curvature / length**2, steepest, z.shape[1], image)
@@ -121,10 +131,11 @@ class ImplicitGradient:
                 part = part.select(left)
         return adjoint
 
-    def _by_gauss_newton(self, inner: Landscape, z: Tensor, right: Tensor) -> Tensor:
+    def _by_gauss_newton(self, inner: Landscape, z: Tensor, right: Tensor, free: Tensor) -> Tensor:
         """lambda (B, d) with H lambda = ``right``, the shortest one, H being the Gauss-Newton matrix."""
         matrix = inner.gauss_newton(z)[2]
         require_finite(matrix.flatten(1), "the Gauss-Newton matrix")
+        matrix = free[:, :, None] * matrix * free[:, None, :]
         values, vectors = torch.linalg.eigh(matrix)
         values = values.clamp_min(0) + self.damping
         along = (right[:, None] @ vectors)[:, 0]

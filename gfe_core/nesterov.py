@@ -13,6 +13,7 @@ from torch import Tensor
 from gfe_core.encoding import Encoding, NesterovFlow, warn_of_dead_starts
 from gfe_core.fixed_grid import LogarithmicGrid, follow, rk4
 from gfe_core.landscape import Landscape, Start
+from gfe_core.precision import in_full_precision
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Nesterov(LogarithmicGrid):
         if not 0 < self.eps < math.inf:
             raise ValueError(f"eps = {self.eps}: it keeps the friction finite at t = 0 and must be positive.")
 
+    @in_full_precision
     def encode(self, objective: Landscape, z0: Start | None = None, record: bool = False) -> Encoding:
         """Encode every image from ``z0`` (B, d), zero by default: see the class."""
         times = self.times()

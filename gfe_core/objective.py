@@ -19,6 +19,7 @@ from gfe_core.curvature import gauss_newton
 from gfe_core.extra import Extra, checked, handing, require_taken, rows
 from gfe_core.landscape import InTheta, Landscape, NotFinite, Passes, Start, require_finite
 from gfe_core.losses import Loss, bce, require_unit_interval
+from gfe_core.precision import as_the_caller_has_it, full_precision
 
 __all__ = ["Landscape", "Loss", "NotFinite", "Objective", "Passes", "bce", "require_finite"]
 
@@ -136,15 +137,13 @@ class Objective(Landscape):
         if self.latent_shape is not None:
             z = z.reshape(len(z), *self.latent_shape)
         z = z if self.accepts is None else z.to(self.accepts)
-        return self.to_decoder.call(self.decoder, z, extra=self.extra)
+        with as_the_caller_has_it(self.images.device.type):
+            return self.to_decoder.call(self.decoder, z, extra=self.extra)
 
     def raw_losses(self, output: Any) -> Tensor:
         """The loss of what the decoder returns: (B,). It is computed in single precision at least, also in autocast."""
         output = tree_map(_lifted, output) if not isinstance(output, Tensor) else _lifted(output)
-        device = self.images.device.type
-        if not torch.is_autocast_enabled(device):
-            return self.to_loss.call(self.loss, output, self.images, extra=self.extra)
-        with torch.autocast(device, enabled=False):
+        with full_precision(self.images.device.type):
             return self.to_loss.call(self.loss, output, self.images, extra=self.extra)
 
     def losses(self, output: Any) -> Tensor:
@@ -213,7 +212,7 @@ class Objective(Landscape):
         """
         few = max(1, AT_ONCE // (z.shape[1] * max(1, self.images[:1].numel())))
         parts = []
-        with torch.inference_mode(False):
+        with torch.inference_mode(False), full_precision(self.images.device.type):
             for first in range(0, max(1, len(z)), few):
                 some = slice(first, first + few)
                 part = self if few >= len(z) else self.select(some)

@@ -56,6 +56,9 @@ def add_to_grad(module: nn.Module, slopes: InTheta) -> None:
         if parameter.grad is not None:
             parameter.grad.add_(slope)
             continue
+        if slope.layout != torch.strided:  # of an embedding with sparse=True
+            parameter.grad = slope
+            continue
         memory = slope.untyped_storage()  # autograd may give several parameters the same, or repeat one number
         shared = memory.data_ptr() in given or memory.nbytes() < slope.nbytes
         given.add(memory.data_ptr())

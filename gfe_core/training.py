@@ -77,7 +77,8 @@ class Training:
     - ``extra``: what travels with the images of a tensor, one row for each, or a dict of such tensors.
 
     ``images`` counts the training images seen, ``seconds`` the compute time spent in iterations: process CPU time on a
-    CPU, synchronised wall time on a GPU. Raises ``ValueError`` for arguments that do not fit one another.
+    CPU, synchronised wall time on a GPU. A training that was interrupted within an update may hold half of it: go on
+    from the last saved state. Raises ``ValueError`` for arguments that do not fit one another.
     """
 
     def __init__(

@@ -18,6 +18,7 @@ from gfe_core.curvature import or_identity
 from gfe_core.encoding import Encoding, MovedFlow, SeparateSteps, Solver, shaped
 from gfe_core.landscape import Landscape, NotFinite, Start, require_finite
 from gfe_core.learnt import Learnt, begun, copied, ridge_regression, with_one
+from gfe_core.precision import in_full_precision
 from gfe_core.wrappers import Moved, Penalised
 
 VANISHED = 1e-20  # of a curvature, which lies between 1e-6 and 1e-2 while a decoder learns
@@ -43,6 +44,14 @@ class WarmStart:
     penalty: float = 0.0
     learner: ClassVar[type[WarmEncoder]]  # what :meth:`encoder` makes
 
+    def __post_init__(self) -> None:
+        if getattr(self.solver, "bounded", False):
+            raise ValueError(
+                "the bounds of a warm start's solver would bound u, and not z = z0 + L u; leave them out, or encode "
+                "with the solver itself."
+            )
+
+    @in_full_precision
     def encode(self, objective: Landscape, z0: Start | None = None, record: bool = False) -> Encoding:
         """Encode as an encoder does that knows nothing yet."""
         return self.encoder().encode(objective, z0, record)
@@ -106,6 +115,7 @@ class WarmEncoder:
         """L (d, d) for the mean ``curvature`` H (d, d)."""
         return inverse_factor(curvature)
 
+    @in_full_precision
     def encode(self, objective: Landscape, z0: Start | None = None, record: bool = False) -> Encoding:
         """Encode by ``settings.solver`` from ``z0`` (B, d), by default from :meth:`start`, zero before any batch."""
         state = self.state
@@ -113,6 +123,7 @@ class WarmEncoder:
         factor = state["factor"] if state else torch.eye(z0.shape[1]).to(z0)
         return encode_moved(self.settings, objective, z0, factor, record)
 
+    @in_full_precision
     def learn(self, objective: Landscape, encoding: Encoding) -> None:
         """Take in a batch that was encoded. Costs, every ``refresh`` batches, 1 + d passes for each probe."""
         curvature = None

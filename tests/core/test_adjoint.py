@@ -18,8 +18,9 @@ from gfe_core.fixed_grid import FixedGrid, rk4
 from gfe_core.models import Decoder
 from gfe_core.nesterov import Nesterov
 from gfe_core.objective import Objective, bce
+from gfe_core.prior import Prior
 from gfe_core.warm import WarmStart
-from gfe_core.wrappers import Moved, Penalised, Prior
+from gfe_core.wrappers import Moved, Penalised
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

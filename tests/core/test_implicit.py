@@ -17,9 +17,11 @@ from gfe_core.adjoint import ApproximateGradient, integral
 from gfe_core.amd import AMD
 from gfe_core.encoding import Encoding
 from gfe_core.implicit import ImplicitGradient, NoMinimum, NotSolved
+from gfe_core.lbfgs import LBFGSAMD
 from gfe_core.objective import Landscape, NotFinite, Objective, bce
+from gfe_core.prior import Prior
 from gfe_core.warm import WarmStart
-from gfe_core.wrappers import Moved, Penalised, Prior
+from gfe_core.wrappers import Moved, Penalised
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -397,3 +399,19 @@ def test_a_latent_that_is_not_finite_is_named():
     z[2] = math.nan
     with pytest.raises(NotFinite, match="the loss gradient at z of image 2 of the batch is not finite"):
         ImplicitGradient()(objective, encoded(z))
+
+
+@pytest.mark.parametrize("gauss_newton", [False, True])
+def test_a_latent_variable_at_its_bound_takes_no_part(gauss_newton):
+    """With a linear decoder and MSE, z* within a box moves by what is free: Eq. (6) is exact at the minimiser."""
+    decoder = mlp((4, 12))
+    images = torch.rand(6, 12, generator=seeded(), dtype=torch.float64)
+    objective = Objective(decoder, images, lambda output, y: (output - y).square().mean(dim=1))
+    encoding = LBFGSAMD(lower=-0.1, upper=0.1, tolerance=0.0).encode(objective)
+    assert 0 < (encoding.z.abs() >= 0.1).double().mean() < 1
+    bounded = ImplicitGradient(lower=-0.1, upper=0.1, gauss_newton=gauss_newton)(objective, encoding)
+    expected = ApproximateGradient()(objective, encoding)
+    for ours, theirs in zip(bounded, expected, strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-7)
+    unaware = ImplicitGradient(gauss_newton=gauss_newton)(objective, encoding)
+    assert not torch.allclose(unaware[0], expected[0], atol=1e-3)

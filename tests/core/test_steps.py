@@ -416,3 +416,27 @@ def test_a_quadratic_loss_trains_on_images_of_any_range():
     )
     first = training.advance(4)
     assert training.advance(200) < first
+
+
+class Looked(nn.Module):
+    """A decoder whose labels have sparse gradients."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.linear, self.latent_dim = nn.Embedding(3, 4, sparse=True), nn.Linear(4, 12), 4
+
+    def forward(self, z, label):
+        return self.linear(z + self.table(label))
+
+
+def test_sparse_gradients_add_up():
+    decoder, labels = Looked(), torch.tensor([0, 2, 0, 2, 0, 2])
+    step = encoding_step(decoder, QuasiNewtonAMD(max_trials=5), ApproximateGradient())
+    images = torch.rand(6, 12, generator=seeded())
+    step(images, labels)
+    once = decoder.table.weight.grad.to_dense().clone()
+    step(images, labels)
+    assert decoder.table.weight.grad.layout == torch.sparse_coo
+    assert torch.allclose(decoder.table.weight.grad.to_dense(), 2 * once, rtol=1e-5)
+    assert (once[1] == 0).all() and once[0].abs().sum() > 0
+    torch.optim.SparseAdam([decoder.table.weight]).step()

@@ -20,8 +20,8 @@ from gfe_core.lbfgs import LBFGSAMD
 from gfe_core.levenberg_marquardt import GaussNewtonBFGS, LevenbergMarquardt
 from gfe_core.models import AutoEncoder
 from gfe_core.objective import Loss, Objective, bce
+from gfe_core.prior import Prior
 from gfe_core.training import Training, autoencoder_step
-from gfe_core.wrappers import Prior
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -12,6 +12,7 @@ from torch import nn
 from gfe_core.accelerated import QuasiNewtonAMD
 from gfe_core.adjoint import ApproximateGradient
 from gfe_core.encoding import Encoding
+from gfe_core.lbfgs import LBFGSAMD
 from gfe_core.learnt import ridge_regression
 from gfe_core.objective import NotFinite, Objective
 from gfe_core.warm import WarmStart, inverse_factor, usable
@@ -351,3 +352,9 @@ def test_a_ridge_too_small_for_the_rounding_is_no_error():
     x[:, 1] = x[:, 0]
     found = ridge_regression(x.T @ x, x.T @ x[:, :3], 1e-6)
     assert torch.allclose(x @ found, x[:, :3], atol=1.0)
+
+
+def test_bounds_within_a_warm_start_are_refused():
+    with pytest.raises(ValueError, match="would bound u"):
+        WarmStart(LBFGSAMD(lower=-1.0))
+    WarmStart(LBFGSAMD())

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from gfe_core.accelerated import QuasiNewtonAMD
 from gfe_core.objective import Landscape, Objective, bce
-from gfe_core.wrappers import Moved, Penalised, Prior, Wrapped
+from gfe_core.prior import Prior
+from gfe_core.wrappers import Moved, Penalised, Wrapped
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -344,3 +345,19 @@ def test_what_is_shared_answers_no_question_of_the_loss():
         assert asked == set(), f"{kind.__name__} has a public method of its own"
     assert set(vars(Wrapped)) & set(Landscape.__abstractmethods__) == {"evaluations", "start", "shaped", "select"}
     assert "select" in Wrapped.__abstractmethods__
+
+
+@pytest.mark.parametrize(
+    ("energy", "said"),
+    [
+        (lambda z: (z - z.mean(dim=0)).square().sum(dim=1), "depends on those of other images"),
+        (lambda z: (z - torch.zeros(5, z.shape[1]).to(z)).square().sum(dim=1), "nothing that belongs to single images"),
+        (lambda z: (z + torch.randn(z.shape).to(z)).square().sum(dim=1), "differs from call to call"),
+        (lambda z: z.sum(dim=(1, 2)), "any number of rows"),
+    ],
+    ids=["coupled", "of single images", "random", "of another shape"],
+)
+def test_an_energy_that_is_no_function_of_one_latent_is_told(energy, said):
+    objective = Objective(mlp((3, 7)), torch.rand(5, 7, generator=seeded(), dtype=torch.float64))
+    with pytest.raises(ValueError, match=said):
+        Prior(objective, energy)
