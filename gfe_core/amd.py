@@ -147,7 +147,7 @@ class AMD(Rule[AMDState]):
                 "s_0 is too large for the scale of this loss. Divide the loss, or lower s_0, s_max and tau."
             )
         if said and not state.told.any():
-            warnings.warn(said, RuntimeWarning, stacklevel=5)  # at the call of encode
+            warnings.warn(said, RuntimeWarning, stacklevel=6)  # at the call of encode
         state.told = state.told | (said is not None)
 
     def time(self, state: AMDState) -> Tensor:

@@ -118,7 +118,7 @@ def warn_of_dead_starts(gradient: Tensor) -> None:
             "decoder of ReLUs without biases is flat at z = 0): pass another start z0, for example lambda images: "
             "0.1 * torch.randn(len(images), d).",
             RuntimeWarning,
-            stacklevel=3,
+            stacklevel=5,
         )
 
 

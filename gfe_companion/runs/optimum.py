@@ -27,7 +27,7 @@ WAYS: tuple[tuple[str, Solver], ...] = (
     ("nesterov", LevenbergMarquardt(tolerance=1e-4, first=NesterovAMD(tolerance=1e-2, max_trials=200))),
 )
 ONWARD = LevenbergMarquardt(tolerance=1e-4, first=None)
-SETTLED = LevenbergMarquardt(tolerance=1e-7, first=None)
+SETTLED = LevenbergMarquardt(tolerance=1e-3, first=None)
 AGREE = 1e-3
 
 

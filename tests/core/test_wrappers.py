@@ -283,8 +283,8 @@ def test_a_prior_works_where_autograd_is_switched_off(u):
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        (lambda z: z.square().sum(), r"is \(\); it needs one number for each image, \(4,\)"),
-        (lambda z: z.square(), r"is \(4, 3\); it needs one number for each image"),
+        (lambda z: z.square().sum(), r"is \(\); it needs one number for each image, \(2,\)"),
+        (lambda z: z.square(), r"is \(2, 3\); it needs one number for each image"),
         (lambda z: 0.0, "is float; it needs one number for each image"),
         (lambda z: z.float().square().sum(dim=1), "latents is torch.float32; compute it in the latents' dtype"),
         (lambda z: z.detach().square().sum(dim=1), "does not depend on the latents as far as autograd can see"),
