@@ -22,7 +22,7 @@ from gfe_core.warm import WarmStart
 from gfe_core.wrappers import Penalised
 
 IMAGES = torch.rand(6, 12, generator=seeded())
-SOLVERS = {repr(method.solver): method.solver for method in METHODS.values() if method.solver is not None}
+SOLVERS = {name: method.solver for name, method in METHODS.items() if method.solver is not None}
 
 
 def mse(output, images):
