@@ -11,8 +11,10 @@ import os
 import sys
 from pathlib import Path
 
+from gfe_companion.cli import faults, lab
 from gfe_companion.cli.arguments import parse, parse_bench, settle_data
 from gfe_companion.cli.environment import Exit, Stop, ensure
+from gfe_companion.cli.settings import settle_home, settled
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -29,7 +31,8 @@ usage: run_tests.sh [pytest's arguments]
 Make the environment if there is none yet, then run the tests in it: all of them, or as pytest's arguments say. Paths
 among these are relative to the repository. GFE_DATA=DIR names a folder that holds the real data sets.
 
-exit codes: 0 done, 1 a test failed, 2 wrong arguments, 3 no environment, 4 no data, 130 interrupted
+exit codes: 0 done, 1 a test failed, 2 wrong arguments, 3 no environment, 4 no data, 130 interrupted,
+            141 nobody reads its output any more, 143 terminated
 
 examples:
   ./run_tests.sh -x -k amd
@@ -37,11 +40,20 @@ examples:
 
 
 def enter(argv: list[str]) -> Path:
-    """Start `argv` again in the environment's Python, or return its path if this process is already there."""
-    python = ensure(ROOT)
-    os.environ["PYTHONPATH"] = str(ROOT)
-    if Path(sys.prefix).resolve() != python.parent.parent.resolve():
-        os.execv(python, [str(python), "-P", "-m", "gfe_companion", *argv])
+    """Start `argv` again in the environment's Python, or return its path if this process is already there.
+
+    It starts again, too, where a setting of the caller's has to go that Python has read already.
+    """
+    if not (ROOT / "requirements.lock").is_file():
+        raise Stop(
+            f"the copy in {ROOT} is an installed one, which can be imported, but has no notebooks, no tests and no "
+            "requirements.lock: get the repository, and call ./run_all.sh or ./run_tests.sh there",
+            Exit.ENVIRONMENT,
+        )
+    python, environ = ensure(ROOT), settled(os.environ, ROOT)
+    there = Path(sys.prefix).resolve() == python.parent.parent.resolve()
+    if not there or environ != dict(os.environ):
+        os.execve(python, [str(python), "-P", "-m", "gfe_companion", *argv], environ)
     return python
 
 
@@ -50,7 +62,7 @@ def run(argv: list[str]) -> int:
     options = parse(argv)
     python = enter(["run", *argv])
     if options.lab:
-        os.execv(python, [str(python), "-P", "-m", "jupyterlab", str(ROOT / "notebooks")])
+        lab.start(python, ROOT, options.for_lab)
     from gfe_companion.cli import pipeline
 
     return pipeline.main(options)
@@ -62,7 +74,10 @@ def test(argv: list[str]) -> int:
         print(TEST_ABOUT)
         return Exit.DONE
     settle_data(argparse.Namespace(data="auto"))
+    settle_home()
     enter(["test", *argv])
+    os.environ["MPLBACKEND"] = "agg"  # no windows
+    faults.listen(to_interrupts=False)
     import pytest
 
     class Interrupted:
@@ -85,24 +100,25 @@ def bench(argv: list[str]) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Do what the command line says and return the exit code."""
+    """Do what the command line says and return the exit code. Nothing is raised: see :mod:`cli.faults`."""
     command, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
     commands = {"run": ("run_all.sh", run), "test": ("run_tests.sh", test), "bench": ("bench", bench)}
     name, work = commands.get(command, ("gfe_companion", None))
     try:
         if command in ("-h", "--help"):
             print(ABOUT)
-            return Exit.DONE
-        if work is None:
+            code: int = Exit.DONE
+        elif work is None:
             raise Stop(f"unknown command {command!r}; valid are {', '.join(commands)}", Exit.USAGE)
-        return work(rest)
-    except Stop as stop:
-        print(f"{name}: {stop}", file=sys.stderr)
-        return stop.code
-    except KeyboardInterrupt:
-        print(f"{name}: interrupted; call it again to go on", file=sys.stderr)
-        return Exit.INTERRUPTED
+        else:
+            code = work(rest)
+        sys.stdout.flush()
+    except BaseException as error:
+        return faults.tell(name, error)
+    return code
 
 
 if __name__ == "__main__":
+    faults.open_streams()
+    faults.listen()
     sys.exit(main())

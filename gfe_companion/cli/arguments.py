@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ast
-import json
 import os
 import re
 from collections.abc import Callable
@@ -12,9 +10,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from gfe_companion.cli.environment import Exit, Stop
+from gfe_companion.cli.parameters import OF_FLAGS, checked
+from gfe_companion.cli.settings import absolute, settle_home
 
 ROOT = Path(__file__).resolve().parents[2]
-OF_FLAGS = ("profile", "data", "seeds", "jobs", "device")  # the notebooks' parameters that have a flag of their own
 
 RUN_ABOUT = """\
 Rebuild the paper: make the environment if there is none yet, get the data, run the notebooks in order with the
@@ -22,7 +21,11 @@ experiments that they need, and write figures, tables and a report. What an earl
 interrupted call goes on where it stopped."""
 
 RUN_MORE = """\
-exit codes: 0 done, 1 a notebook failed, 2 wrong arguments, 3 no environment, 4 no data, 130 interrupted
+exit codes: 0 done, 1 a notebook failed, 2 wrong arguments, 3 no environment, 4 no data, 130 interrupted,
+            141 nobody reads its output any more, 143 terminated
+
+variables: GFE_HOME=DIR holds what is written, runs/, figures/, build/, data/ and lab/ (default: this folder);
+           GFE_DATA=DIR has the data sets (see --data). Both may be relative to where you are, or begin with ~.
 
 examples:
   ./run_all.sh                                  every notebook in the small, on the data that can be had
@@ -30,7 +33,8 @@ examples:
   ./run_all.sh --plan                           what would be computed, why, and for how long
   ./run_all.sh --only 05 --force --seeds 0,1,2  one notebook and its runs again, over three seeds
   ./run_all.sh --only 01 -p test_image=7        one notebook with another value in its parameters cell
-  ./run_all.sh --lab                            JupyterLab on the notebooks"""
+  ./run_all.sh --lab                            JupyterLab on copies of the notebooks
+  ./run_all.sh --lab -- --no-browser --port 9000 --allow-root   what follows -- goes to JupyterLab"""
 
 
 BENCH_ABOUT = """\
@@ -64,17 +68,21 @@ def distinct(text: str) -> tuple[int, ...]:
     return seeds
 
 
-def parameter(text: str) -> tuple[str, object]:
-    """A notebook's parameter and its value: 'tau=50.0' -> ('tau', 50.0). What is no Python literal is a string."""
+def positive(text: str) -> float:
+    """A number above 0."""
+    if not text.strip(".") or float(text) <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of minutes above 0, such as 90 or 0.5")
+    return float(text)
+
+
+def parameter(text: str) -> tuple[str, str]:
+    """A notebook's parameter and the text of its value: 'tau=50.0' -> ('tau', '50.0')."""
     name, equals, value = text.partition("=")
     if not equals or not name.isidentifier():
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=VALUE, such as tau=50.0")
     if name in OF_FLAGS:
         raise argparse.ArgumentTypeError(f"{name} has a flag of its own: give --{name} {value or 'VALUE'}")
-    try:
-        return name, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return name, value
+    return name, value
 
 
 def bench_parser() -> Parser:
@@ -126,6 +134,7 @@ def parse_bench(argv: list[str]) -> argparse.Namespace:
     if any(images % 16 for images in options.train):
         raise Stop("--train: whole batches of 16 images, such as 5760,50000", Exit.USAGE)
     settle_data(options)
+    settle_home()
     return options
 
 
@@ -163,7 +172,11 @@ def parser() -> Parser:
     published = "put the results of the paper profile into figures/paper/, notebooks/ and README.md, to be committed"
     add("--publish", action="store_true", help=published)
     add("--keep-going", action="store_true", help="after a failed notebook, go on with the next")
-    add("--lab", action="store_true", help="open JupyterLab on notebooks/ instead; takes no flag but --data DIR")
+    minutes = shaped(r"\d{0,6}(\.\d{1,6})?", "a number of minutes above 0, such as 90 or 0.5", positive)
+    limit = "end a notebook that takes longer; what its runs finished is kept"
+    add("--timeout", type=minutes, metavar="MINUTES", help=limit)
+    lab = "open JupyterLab on your copies of the notebooks, in lab/; takes no flag but --data DIR, and -- ARGS for it"
+    add("--lab", action="store_true", help=lab)
     pairs = "set a variable of the parameters cell of every selected notebook; repeatable"
     add("-p", type=parameter, action="append", dest="parameters", default=[], metavar="NAME=VALUE", help=pairs)
     return made
@@ -171,28 +184,34 @@ def parser() -> Parser:
 
 def parse(argv: list[str]) -> argparse.Namespace:
     """Return the checked options of `run`. Raises Stop (USAGE or DATA)."""
-    flags = parser()
+    flags, for_lab = parser(), []
+    if "--" in argv:
+        place = argv.index("--")
+        argv, for_lab = argv[:place], argv[place + 1 :]
     options, unknown = flags.parse_known_args(argv)
     if unknown:
         valid = ", ".join(name for action in flags._actions for name in action.option_strings)
         raise Stop(f"unknown argument {unknown[0]!r}; valid are {valid}", Exit.USAGE)
+    if for_lab and not options.lab:
+        raise Stop("what follows -- goes to JupyterLab, so it needs --lab", Exit.USAGE)
     if options.lab:
         defaults = vars(flags.parse_args(["--lab", "--data", options.data]))
         if vars(options) != defaults or options.data == "embedded":
             raise Stop("--lab takes no other flag than --data DIR; set the rest in the notebooks", Exit.USAGE)
+    options.for_lab = for_lab
     if options.publish and (options.profile != "paper" or options.data == "embedded" or options.parameters):
         raise Stop("--publish is for --profile paper on the real data, without -p", Exit.USAGE)
     if options.keep_runs and (options.publish or options.force):
         other = "--publish" if options.publish else "--force"
         raise Stop(f"--keep-runs takes what older code computed, which {other} must not; drop one", Exit.USAGE)
-    options.parameters = dict(options.parameters)
     check_notebooks(options)
     settle_data(options)
+    settle_home()
     return options
 
 
 def check_notebooks(options: argparse.Namespace) -> None:
-    """See that --only and --from name notebooks, and that each of these declares what -p sets. Raises Stop (USAGE)."""
+    """See that --only and --from name notebooks, and that each of these takes what -p sets. Raises Stop (USAGE)."""
     paths = {path.name[:2]: path for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))}
     first = options.start or "00"
     for number in options.only + [options.start] * (options.start is not None):
@@ -202,26 +221,7 @@ def check_notebooks(options: argparse.Namespace) -> None:
     selected = [path for number, path in paths.items() if number in (options.only or paths) and number >= first]
     if paths and not selected:
         raise Stop(f"nothing of --only {','.join(options.only)} is left by --from {first}; drop one", Exit.USAGE)
-    for path in selected if options.parameters else []:
-        declared = declared_parameters(path)
-        for name in options.parameters:
-            if name not in declared:
-                valid = ", ".join(sorted(declared.difference(OF_FLAGS))) or "none"
-                raise Stop(f"{path.name} has no parameter {name!r}; valid with -p: {valid}", Exit.USAGE)
-
-
-def declared_parameters(path: Path) -> set[str]:
-    """Return the names assigned in the cell tagged `parameters`. Raises Stop (USAGE) if the notebook cannot be read."""
-    names: set[str] = set()
-    try:
-        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
-            if "parameters" in cell["metadata"].get("tags", []):
-                for statement in ast.parse("".join(cell["source"])).body:
-                    targets = getattr(statement, "targets", None) or [getattr(statement, "target", None)]
-                    names.update(target.id for target in targets if isinstance(target, ast.Name))
-    except (OSError, ValueError, KeyError, SyntaxError) as error:
-        raise Stop(f"{path.name} cannot be read as a notebook ({error}); restore that file", Exit.USAGE) from error
-    return names
+    options.parameters = checked(dict(options.parameters), selected)
 
 
 def settle_data(options: argparse.Namespace) -> None:
@@ -229,9 +229,9 @@ def settle_data(options: argparse.Namespace) -> None:
     given = os.environ.get("GFE_DATA") if options.data == "auto" else options.data
     if not given or options.data == "embedded":
         return
-    folder = Path(given).expanduser().absolute()
+    source, other = ("GFE_DATA", "unset it") if options.data == "auto" else ("--data", "give --data embedded")
+    folder = absolute(given, source)
     if not folder.is_dir():
-        source, other = ("GFE_DATA", "unset it") if options.data == "auto" else ("--data", "give --data embedded")
         remedy = f"name one that holds MNIST/raw and FashionMNIST/raw, or {other}"
         raise Stop(f"{source}: there is no folder {folder}; {remedy}", Exit.DATA)
     os.environ["GFE_DATA"] = str(folder)

@@ -28,6 +28,7 @@ class Exit(IntEnum):
     ENVIRONMENT = 3
     DATA = 4
     INTERRUPTED = 130
+    NO_READER = 141  # as the shell has it for a program that wrote into a pipe that nobody reads
 
 
 class Stop(Exception):

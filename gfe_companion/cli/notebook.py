@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
-import os
-import sys
 from collections.abc import Iterable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import nbformat
-import papermill
-from papermill.exceptions import PapermillExecutionError
-from traitlets.config import Config
 
+from gfe_companion.cli.environment import Exit, Stop
+from gfe_companion.cli.kernel import NotExecuted, execute
 from gfe_companion.datasets import Source
 from gfe_companion.runs import code
 from gfe_companion.runs.config import RunConfig
@@ -30,7 +25,11 @@ class Notebook:
 
     def __init__(self, path: Path, setting: Setting, parameters: dict[str, object]) -> None:
         self.path, self.setting, self.parameters = path, setting, parameters
-        self.about = nbformat.read(path, as_version=4).metadata.get("gfe", {})
+        try:
+            self.about = nbformat.read(path, as_version=4).metadata.get("gfe", {})
+        except Exception as error:  # of many kinds, as the file may hold anything
+            said = " ".join(str(error).split())[:100]
+            raise Stop(f"{path.name} cannot be read as a notebook ({said}); restore that file", Exit.USAGE) from error
         self.datasets = datasets_of(path.stem)
         self.embedded: list[str] = []
         self.build = home() / "build" / setting.profile.name
@@ -49,7 +48,7 @@ class Notebook:
     def why(self) -> str:
         """Why it would be executed, in a few words; "" where all that it made is there and would come out the same."""
         try:
-            stamp = json.loads(self.stamp.read_text())
+            stamp = json.loads(self.stamp.read_text(encoding="utf-8"))
             before, made = stamp["rests_on"], {home() / name: sum_ for name, sum_ in stamp["made"].items()}
             return _differs(before, self.rests_on()) or _damaged(made)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -93,42 +92,32 @@ class Notebook:
         runs = {config: find(config, present) if keeps_runs() else None for config in self.needs()}
         return sorted((run.folder if run else folder_of(config, present)).name for config, run in runs.items())
 
-    def execute(self) -> str | None:
-        """Execute it into the build folder. Returns None, or one sentence that says what failed and where to look."""
+    def execute(self, minutes: float | None = None) -> str | None:
+        """Execute it into the build folder, for ``minutes`` at most.
+
+        Returns None, or one sentence that says what failed and where to look.
+        """
         rests, before = self.rests_on(), self._figures()
         whole, failed = self.build / self.path.name, self.build / f"{self.path.stem}.failed.ipynb"
         part = self.build / f".{self.path.name}"
         self.stamp.parent.mkdir(parents=True, exist_ok=True)
         self.stamp.unlink(missing_ok=True)
-        os.environ |= {"JUPYTER_PREFER_ENV_PATH": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+        part.unlink(missing_ok=True)
         try:
-            with TemporaryDirectory(prefix="gfe-") as sockets:  # local sockets, that only this user can open
-                kernel = {"transport": "ipc", "ip": f"{sockets}/kernel"}
-                papermill.execute_notebook(
-                    self.path,
-                    part,
-                    self.parameters,
-                    kernel_name="python3",
-                    cwd=str(self.path.parent),
-                    progress_bar=False,
-                    stderr_file=sys.stderr,
-                    config=Config({"KernelManager": kernel}),
-                )
-        except PapermillExecutionError as error:
+            execute(self.path, part, self.parameters, minutes)
+        except NotExecuted as error:
+            if not part.exists():
+                return str(error)
             part.replace(failed)
-            return (
-                f"{self.path.name} failed in cell {error.cell_index}: {error.ename}: {error.evalue} "
-                f"-- as far as it got: {failed.relative_to(home())}"
-            )
-        except KeyboardInterrupt:
-            logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # nothing more of the cell that was cut off
-            raise
+            return f"{error} -- as far as it got: {failed.relative_to(home())}"
         _drop_progress(part)
         part.replace(whole)
         failed.unlink(missing_ok=True)
         made = [whole, *(path for path, changed in self._figures().items() if before.get(path) != changed)]
         stamp = {"rests_on": rests, "made": {str(path.relative_to(home())): _checksum(path) for path in made}}
-        self.stamp.write_text(json.dumps(stamp, indent=1))
+        aside = self.stamp.with_suffix(".part")
+        aside.write_text(json.dumps(stamp, indent=1), encoding="utf-8")
+        aside.replace(self.stamp)
         return None
 
     def _figures(self) -> dict[Path, int]:

@@ -13,8 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from gfe_companion.cli.environment import Exit
+from gfe_companion.cli.faults import explain
 from gfe_companion.cli.notebook import Notebook
 from gfe_companion.cli.plan import Plan
+from gfe_companion.cli.settings import require_writable
 from gfe_companion.datasets import DataError, Source, StandInWarning
 from gfe_companion.runs.profiles import ROOT, Setting, home
 from gfe_companion.site import report
@@ -37,6 +39,8 @@ def main(options: argparse.Namespace) -> int:
         if path.name[:2] in (options.only or path.name[:2]) and path.name[:2] >= (options.start or "00")
     ]
     parameters = {"profile": options.profile, "seeds": seeds, "jobs": options.jobs, "device": options.device}
+    if not options.plan:
+        require_writable(home())
     chosen = [Notebook(path, setting, parameters | options.parameters) for path in paths]
     try:
         origins = _located(setting, chosen)
@@ -91,22 +95,19 @@ def _plan(chosen: list[Notebook], setting: Setting, options: argparse.Namespace)
 def _run(chosen: list[Notebook], setting: Setting, options: argparse.Namespace) -> int:
     failed = False
     for notebook in chosen:
-        path = notebook.path
-        why = "--force" if options.force else notebook.why()
-        if not why:
-            _say(f"{path.stem}: nothing to do")
-            continue
-        started = time.perf_counter()
-        _say(f"{path.stem}: running ({options.profile} profile; {why})")
-        if error := notebook.execute():
+        if error := _executed(notebook, options):
             failed = True
             _say(error)
             if not options.keep_going:
                 break
-        else:
-            _say(f"{path.stem}: done in {time.perf_counter() - started:.0f} s")
-    if index := report.build(setting):
-        _say(f"figures and tables: {_short(setting.figures)}; report: {_short(index)}")
+    try:
+        if index := report.build(setting):
+            _say(f"figures and tables: {_short(setting.figures)}; report: {_short(index)}")
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        failed = True
+        _say(f"the report was not written: {explain(error)}")
     older = older_files(setting.figures)
     if older:
         _say(f"*** these rest on runs of older code: {listed(older)}; run again without --keep-runs to renew them ***")
@@ -118,6 +119,26 @@ def _run(chosen: list[Notebook], setting: Setting, options: argparse.Namespace) 
         publish((notebook.build / notebook.path.name for notebook in chosen), setting)
         _say("published: figures/paper/, notebooks/ and README.md")
     return Exit.DONE
+
+
+def _executed(notebook: Notebook, options: argparse.Namespace) -> str:
+    """Do what is to be done for ``notebook``. Returns "", or one sentence that says why that failed."""
+    stem = notebook.path.stem
+    try:
+        why = "--force" if options.force else notebook.why()
+        if not why:
+            _say(f"{stem}: nothing to do")
+            return ""
+        started = time.perf_counter()
+        _say(f"{stem}: running ({options.profile} profile; {why})")
+        if error := notebook.execute(options.timeout):
+            return error
+        _say(f"{stem}: done in {time.perf_counter() - started:.0f} s")
+        return ""
+    except BrokenPipeError:  # nobody reads what this call says
+        raise
+    except Exception as error:
+        return f"{notebook.path.name} was not executed to its end: {explain(error)}"
 
 
 def _short(path: Path) -> Path:

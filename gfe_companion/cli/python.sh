@@ -1,5 +1,12 @@
 # Sourced by run_all.sh and run_tests.sh: leaves in $python the first Python that is new enough.
 # Only the shell's own commands are used, so that the one line below is the only thing said where there is no Python.
+# Where stdin, stdout or stderr was closed, the next file to be opened would take its place and be written into.
+(: <&0) 2>/dev/null || exec </dev/null
+(: >&1) 2>/dev/null || exec >/dev/null
+(: >&2) || exec 2>/dev/null
+# What the caller tells other Pythons is not for this one: it could keep every candidate from starting.
+unset PYTHONHOME PYTHONSTARTUP PYTHONINSPECT PYTHONOPTIMIZE PYTHONWARNINGS PYTHONIOENCODING PYTHONPLATLIBDIR PYTHONPATH
+export PYTHONUTF8=1
 python=
 for candidate in python3 python python3.14 python3.13 python3.12 python3.11; do
     answer=$("$candidate" -c 'import sys; print(sys.version_info >= (3, 11))' 2>/dev/null </dev/null) || continue

@@ -19,8 +19,12 @@ CURVE_IMAGES = tuple(sorted(TABLE1_IMAGES + LOG_SPACED))  # where Figure 4 measu
 
 
 def home() -> Path:
-    """Where runs/, figures/, build/ and data/ are written: the folder that GFE_HOME names, or the repository."""
-    return Path(os.environ.get("GFE_HOME") or ROOT).absolute()
+    """Where runs/, figures/, build/ and data/ are written: the folder that GFE_HOME names, or the repository.
+
+    An installed copy of the package is in no repository: there it is the folder in which Python runs.
+    """
+    here = ROOT if (ROOT / "requirements.lock").exists() else Path()
+    return Path(os.environ.get("GFE_HOME") or here).expanduser().absolute()
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,232 @@
+"""The one place where whatever went wrong becomes a sentence and an exit code. Standard library only.
+
+A cell's own error is told by the notebook that it is in; everything else ends here.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import select
+import shutil
+import signal
+import sys
+import threading
+import traceback
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from gfe_companion.cli.environment import Exit, Stop
+
+KEPT = "what was finished is kept, so call again to go on"
+AGAIN = "call it again to go on"
+GRACE_S = 4.0  # between a signal and the end of this process, whatever it is doing
+
+FULL = f"free some space there; {KEPT}"
+REMEDIES = {
+    errno.ENOSPC: ("the disk is full", FULL),
+    errno.EDQUOT: ("your disk quota is used up", FULL),
+    errno.EFBIG: ("a file would be larger than is allowed here", f"raise the limit (ulimit -f); {KEPT}"),
+    errno.ENAMETOOLONG: ("a path is longer than this system allows", "let GFE_HOME or TMPDIR name a shorter one"),
+    errno.EMFILE: ("too many files are open", f"raise the limit (ulimit -n) or lower --jobs; {KEPT}"),
+    errno.ENFILE: ("too many files are open on this machine", f"end other programs; {KEPT}"),
+    errno.ENOMEM: ("there is not enough memory", f"lower --jobs, or end other programs; {KEPT}"),
+    errno.EAGAIN: ("no more processes can be started", f"raise the limit (ulimit -u) or lower --jobs; {KEPT}"),
+    errno.EIO: ("the disk cannot be read or written", f"check it, or let GFE_HOME name a folder elsewhere; {KEPT}"),
+    errno.ESTALE: ("a network folder went away", f"mount it again; {KEPT}"),
+    errno.ENOLCK: ("files cannot be locked here", "let GFE_HOME name a folder on a local disk"),
+}  # fmt: skip
+UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS}
+IN_THE_WAY = {errno.ENOTDIR, errno.EEXIST, errno.EISDIR}
+
+temporary: set[Path] = set()  # folders to be removed however this process ends
+
+
+class Ended(BaseException):
+    """This process was asked to end by a signal, whose number is the one argument."""
+
+
+def explain(error: BaseException) -> str:
+    """What went wrong, in one sentence with the remedy; an error that nobody foresaw says where it was raised."""
+    if isinstance(error, OSError) and not isinstance(error, TimeoutError | ConnectionError) and error.errno:
+        place = f" ({error.filename})" if error.filename else ""
+        if error.errno in REMEDIES:
+            wrong, remedy = REMEDIES[error.errno]
+            return f"{wrong}{place}: {remedy}"
+        if error.errno in UNWRITABLE:
+            remedy = "make it writable, or let GFE_HOME name a folder that is"
+            return f"{error.filename or 'a folder'} cannot be used ({error.strerror}): {remedy}"
+        if error.errno in IN_THE_WAY:
+            return f"{_blocker(error.filename)} is in the way ({error.strerror}): move it, then call again"
+        if error.errno == errno.ENOENT and "temporary directory" in str(error):
+            return "there is no folder for temporary files: let TMPDIR name one that can be written"
+    if isinstance(error, MemoryError):
+        wrong, remedy = REMEDIES[errno.ENOMEM]
+        return f"{wrong}: {remedy}"
+    said = " ".join(str(error).split())[:300] or "no more is known"
+    where = traceback.extract_tb(error.__traceback__)[-1:]
+    place = f" at {Path(where[0].filename).name}:{where[0].lineno}" if where else ""
+    return f"{type(error).__name__}{place}: {said}; nothing that was finished is lost, and all of it is in {_log(error)}"
+
+
+def _blocker(path: str | None) -> str:
+    """What is where a folder should be: ``path``, or the first above it that is no folder."""
+    for place in reversed([Path(path), *Path(path).parents]) if isinstance(path, str) else ():
+        if os.path.lexists(place) and not place.is_dir():
+            return str(place)
+    return path if isinstance(path, str) else "something"
+
+
+def remedy_for(name: str, said: str) -> str:
+    """What to do about the error of a cell, of which only its ``name`` and what it ``said`` are known; or nothing."""
+    if any(f"[Errno {number}]" in said for number in UNWRITABLE | IN_THE_WAY):
+        return "make that place writable, or let GFE_HOME name a folder that is"
+    for number, (wrong, remedy) in REMEDIES.items():
+        if f"[Errno {number}]" in said or (name == "MemoryError" and number == errno.ENOMEM):
+            return f"{wrong}: {remedy}"
+    return ""
+
+
+def _log(error: BaseException) -> str:
+    """Write the whole traceback where results go; returns where that is."""
+    path = Path(os.environ.get("GFE_HOME") or Path(__file__).resolve().parents[2]) / "build" / "traceback.log"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    except OSError:
+        return "no file, as none could be written"
+    return str(path)
+
+
+def tell(name: str, error: BaseException) -> int:
+    """Say in one line on stderr why the command ``name`` ends, and return its exit code. Never raises."""
+    code, line = _judged(error)
+    if reader_gone():
+        code, line = Exit.NO_READER, ""
+    remove_temporary()
+    if line:
+        with suppress(OSError, ValueError):
+            print(f"{name}: {line}", file=sys.stderr, flush=True)
+    silence()
+    return code
+
+
+def _judged(error: BaseException) -> tuple[int, str]:
+    if isinstance(error, SystemExit):
+        try:
+            sys.stdout.flush()
+        except OSError as unsaid:
+            return Exit.FAILED, explain(unsaid)
+        return (error.code if isinstance(error.code, int) else Exit.DONE if error.code is None else Exit.FAILED), ""
+    if isinstance(error, Stop):
+        return error.code, str(error)
+    if isinstance(error, KeyboardInterrupt) or error.args == (signal.SIGINT,):
+        return Exit.INTERRUPTED, f"interrupted; {AGAIN}"
+    if isinstance(error, Ended):
+        number = int(error.args[0])
+        return 128 + number, f"ended by {signal.Signals(number).name}; {AGAIN}"
+    return Exit.FAILED, explain(error)
+
+
+# --- streams
+
+
+def open_streams() -> None:
+    """Give a process whose stdin, stdout or stderr was closed the null device in its place.
+
+    Otherwise the next file to be opened would get that number, and what is said there would be written into it.
+    """
+    for number, mode in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY)):
+        try:
+            usable = fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE in (mode, os.O_RDWR)
+        except OSError:
+            usable = False
+        if not usable:
+            null = os.open(os.devnull, mode)
+            os.dup2(null, number)
+            if null != number:
+                os.close(null)
+        os.set_inheritable(number, True)
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)
+
+
+def reader_gone() -> bool:
+    """Whether stdout or stderr is a pipe that nobody reads any more, as after `| head`."""
+    with suppress(OSError, ValueError, AttributeError):
+        poll = select.poll()
+        for number in (1, 2):
+            poll.register(number, 0)
+        return any(event & select.POLLERR for _, event in poll.poll(0))
+    return False
+
+
+def silence() -> None:
+    """Flush what was said; where that cannot be, let the interpreter's own last flush go nowhere."""
+    for stream, number in ((sys.stdout, 1), (sys.stderr, 2)):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            with suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+
+
+# --- signals
+
+
+def listen(to_interrupts: bool = True) -> None:
+    """Turn signals into exceptions, so that temporary folders go and locks open; end within seconds in any case.
+
+    What the caller ignores stays ignored: `nohup`, and commands in the background. Without ``to_interrupts``, Ctrl-C is
+    Python's own.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            own = number == signal.SIGINT and not to_interrupts
+            signal.signal(number, signal.default_int_handler if own else _signalled)
+
+
+def _signalled(number: int, _: FrameType | None) -> NoReturn:
+    for other in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(other, signal.SIG_IGN)  # one is enough
+    watch = threading.Timer(GRACE_S, _leave, (number,))
+    watch.daemon = True
+    watch.start()
+    end_children()
+    raise Ended(number)
+
+
+def _leave(number: int) -> NoReturn:
+    """End now, whatever hangs."""
+    end_children()
+    remove_temporary()
+    with suppress(OSError, ValueError):
+        os.write(2, f"{signal.Signals(number).name}; {AGAIN}\n".encode())
+    os._exit(128 + number)
+
+
+def end_children() -> None:
+    """Kill every process that this one started, and theirs: kernels and the workers of their grids.
+
+    Resource trackers are left: they end by themselves, when they have removed what the others can no longer.
+    """
+    try:
+        import psutil
+    except ImportError:
+        return  # before the environment there is only pip, which ends with the call that started it
+    with suppress(psutil.Error):
+        for child in psutil.Process().children(recursive=True):
+            with suppress(psutil.Error):
+                if not any("resource_tracker" in part for part in child.cmdline()):
+                    child.kill()
+
+
+def remove_temporary() -> None:
+    """Remove this process's temporary folders."""
+    while temporary:
+        shutil.rmtree(temporary.pop(), ignore_errors=True)

@@ -1,0 +1,140 @@
+"""A notebook executed by papermill in a kernel of this environment, whatever other kernels and settings there are."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import papermill
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
+from nbclient.exceptions import DeadKernelError
+from papermill.exceptions import PapermillExecutionError
+from traitlets.config import Config
+from zmq import ZMQError
+
+from gfe_companion.cli.faults import KEPT, end_children, explain, remedy_for, temporary
+from gfe_companion.cli.settings import settled
+from gfe_companion.runs.profiles import ROOT
+
+START_S = 180  # until a kernel must have answered: network disks are slow
+LONGEST = 100  # bytes of a local socket's path; systems allow 103 or more
+
+
+class NotExecuted(Exception):
+    """Why a notebook was not executed to its end, in one sentence with the remedy."""
+
+
+class Kernel(AsyncKernelManager):
+    """A kernel by its own specification: this Python, and no other that Jupyter may know by the same name."""
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        """This Python with the project's modules."""
+        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        return KernelSpec(argv=argv, display_name="Python 3", language="python", name="python3")
+
+
+def execute(path: Path, part: Path, parameters: dict[str, object], minutes: float | None = None) -> None:
+    """Execute the notebook at ``path`` with ``parameters`` into the file ``part``, for ``minutes`` at most.
+
+    Raises :class:`NotExecuted`; ``part`` then holds what was reached, if a cell was. Whatever else is raised, no kernel
+    is left behind.
+    """
+    late = threading.Event()
+    watch = threading.Timer(60 * minutes, _stop, (late,)) if minutes else None
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # nothing in the place of our one sentence
+    logging.getLogger("traitlets").setLevel(logging.CRITICAL)
+    try:
+        with _surroundings() as config:
+            if watch:
+                watch.daemon = True
+                watch.start()
+            papermill.execute_notebook(
+                path, part, parameters, kernel_name="python3", kernel_manager_class=Kernel, config=config,
+                cwd=str(path.parent), progress_bar=False, stderr_file=sys.stderr, start_timeout=START_S,
+            )  # fmt: skip
+    except Exception as error:
+        end_children()
+        if isinstance(error, BrokenPipeError):  # nobody reads what this call says
+            raise
+        raise NotExecuted(_sentence(path.name, error, minutes if late.is_set() else None)) from error
+    except BaseException:
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # nothing more of the cell that was cut off
+        end_children()
+        raise
+    finally:
+        if watch:
+            watch.cancel()
+
+
+def _stop(late: threading.Event) -> None:
+    late.set()
+    end_children()
+
+
+def _sentence(name: str, error: Exception, late: float | None) -> str:
+    if late:
+        return f"{name} took longer than the {late:g} minutes of --timeout: give it more; {KEPT}"
+    if isinstance(error, PapermillExecutionError):
+        said = " ".join(str(error.evalue).split())[:500]
+        remedy = remedy_for(error.ename, said)
+        return f"{name} failed in cell {error.cell_index}: {error.ename}: {said}" + f" ({remedy})" * bool(remedy)
+    if isinstance(error, DeadKernelError):
+        return (
+            f"{name} was cut off, as its Python was killed, by the system where memory ran out, or by somebody: lower "
+            f"--jobs or end other programs; {KEPT}"
+        )
+    if isinstance(error, ZMQError):
+        return f"{name} was not executed, as its kernel cannot be talked to ({error}): let TMPDIR name a short path"
+    if isinstance(error, RuntimeError) and "ernel" in str(error):
+        return (
+            f"{name} was not executed, as no kernel could be started ({error}): what Python said of it is above; if "
+            "its packages are damaged, remove .venv, then call again"
+        )
+    return f"{name} was not executed to its end: {explain(error)}"
+
+
+@contextmanager
+def _surroundings() -> Iterator[Config]:
+    """What a kernel finds: its environment variables, no start-up files of IPython, and sockets for this user alone."""
+    folder = Path(tempfile.mkdtemp(prefix="gfe-", dir=_short()))
+    temporary.add(folder)
+    before = dict(os.environ)
+    wanted = settled(os.environ, ROOT) | {
+        "IPYTHONDIR": str(folder / "ipython"),
+        "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+    }
+    try:
+        _set_environ(wanted)
+        if len(os.fsencode(folder)) + len("/kernel-5") > LONGEST:
+            yield Config()  # by TCP on this machine alone, with a key
+        else:
+            yield Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/kernel"}})
+    finally:
+        _set_environ(before)
+        temporary.discard(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _short() -> str | None:
+    """A folder for temporary files whose path leaves room for a socket's name, if there is one."""
+    usual = tempfile.gettempdir()
+    for place in (usual, "/tmp", "/var/tmp"):
+        if len(os.fsencode(place)) <= LONGEST - len("/gfe-12345678/kernel-5") and os.access(place, os.W_OK | os.X_OK):
+            return place
+    return usual
+
+
+def _set_environ(wanted: dict[str, str]) -> None:
+    for name in os.environ.keys() - wanted.keys():
+        del os.environ[name]
+    os.environ |= wanted

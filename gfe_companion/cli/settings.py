@@ -1,0 +1,65 @@
+"""What of the caller's own settings counts, settled at the door before anything starts. Standard library only."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from gfe_companion.cli.environment import Exit, Stop
+
+# What a caller may tell Python. Everything else that begins with PYTHON would change what runs, or how it reads text.
+OF_PYTHON = {
+    "PYTHONDONTWRITEBYTECODE", "PYTHONFAULTHANDLER", "PYTHONPYCACHEPREFIX", "PYTHONUNBUFFERED",
+    "PYTHONWARNDEFAULTENCODING",
+}  # fmt: skip
+# Kernels, templates and settings of other installations, and where figures would be drawn.
+OF_OTHERS = {"JUPYTER_PATH", "JUPYTER_CONFIG_PATH", "JUPYTER_CONFIG_DIR", "JUPYTER_NO_CONFIG", "MPLBACKEND"}
+
+
+def settled(environ: Mapping[str, str], root: Path) -> dict[str, str]:
+    """``environ`` without what would make results depend on somebody's settings, and with what makes them equal.
+
+    Text is UTF-8 whatever the locale says; packages are this environment's and the project's alone; Matplotlib starts
+    from its own defaults. Settling twice changes nothing.
+    """
+    kept = {
+        name: value
+        for name, value in environ.items()
+        if name not in OF_OTHERS and (name in OF_PYTHON or not name.startswith("PYTHON"))
+    }
+    return kept | {
+        "PYTHONPATH": str(root),
+        "PYTHONNOUSERSITE": "1",
+        "PYTHONUTF8": "1",
+        "MATPLOTLIBRC": os.devnull,
+        "JUPYTER_PREFER_ENV_PATH": "1",
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    }
+
+
+def absolute(text: str, source: str) -> Path:
+    """The path that ``source`` names, from here or, with ~, from a home folder. Raises Stop (USAGE)."""
+    try:
+        return Path(text).expanduser().absolute()
+    except (RuntimeError, OSError) as error:
+        raise Stop(f"{source}={text} names no folder ({error}); give the whole path", Exit.USAGE) from error
+
+
+def settle_home() -> None:
+    """Make the folder that GFE_HOME names absolute, as kernels do not run where the command was called."""
+    if given := os.environ.get("GFE_HOME"):
+        os.environ["GFE_HOME"] = str(absolute(given, "GFE_HOME"))
+
+
+def require_writable(folder: Path) -> None:
+    """Make ``folder`` where it is missing and write a file there. Raises Stop (USAGE) where that cannot be."""
+    remedy = "make it writable, or let GFE_HOME name a folder that is"
+    probe = folder / f".writable-{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        said = f"results cannot be written to {folder} ({error.strerror or error}); {remedy}"
+        raise Stop(said, Exit.USAGE) from error
