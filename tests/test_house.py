@@ -19,7 +19,9 @@ ORDER = (
     ("gfe_core",), ("datasets", "methods"), ("runs",), ("evidence",), ("studies",), ("lessons",), ("site",), ("cli",),
 )  # fmt: skip
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
-BEFORE_THE_ENVIRONMENT = ("__main__", "cli.arguments", "cli.environment", "cli.inspection")
+BEFORE_THE_ENVIRONMENT = (
+    "__main__", "cli.arguments", "cli.environment", "cli.faults", "cli.inspection", "cli.lab", "cli.parameters", "cli.settings",
+)  # fmt: skip
 
 
 class Import(NamedTuple):

@@ -227,9 +227,9 @@ def main(options: argparse.Namespace) -> int:
         frame = seeds_at_once(dataset, setting.device)
         _show(frame, "Training several seeds at once, one thread: milliseconds of an iteration for each seed")
         results["seeds at once"] = frame.to_dict("records")
-    path = Path(options.json) if options.json else home() / "build" / "bench.json"
+    path = Path(options.json).expanduser() if options.json else home() / "build" / "bench.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(results, indent=1))
+    path.write_text(json.dumps(results, indent=1), encoding="utf-8")
     print(f"\nwritten: {path}")
     return Exit.DONE
 

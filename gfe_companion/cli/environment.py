@@ -16,7 +16,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import IO
 
-from gfe_companion.cli.inspection import PROBE, ask, find_fault
+from gfe_companion.cli.inspection import PIN, PROBE, ask, damaged_packages, facts_of, find_fault, in_short, plain
 
 
 class Exit(IntEnum):
@@ -40,12 +40,15 @@ class Stop(Exception):
 
 
 MARKER = "made-by-gfe-companion"
+PIP = ("-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--progress-bar", "off")
+LOOK = "check the network, the package index that pip is set to use, and the free space"
 
 
 def ensure(root: Path) -> Path:
     """Return the Python of the environment: the active conda environment's, or that of `.venv`, made now if it must be.
 
     `.venv` is made when it is missing, unfinished, moved, or from another requirements.lock; a second caller waits.
+    Packages that are missing there, at another version, or not whole are put back.
     One that the project did not make is used if it has what is needed, and is never written to.
     Raises Stop (ENVIRONMENT) in one sentence; what pip said is in build/environment.log.
     """
@@ -53,11 +56,13 @@ def ensure(root: Path) -> Path:
     try:
         if conda := _active_conda(root):
             return conda
-        if not _is_foreign(root) and not _is_current(root):
+        if not _is_foreign(root) and (not _is_current(root) or _wrong(root)):
             (root / "build").mkdir(exist_ok=True)
             with _alone(root / "build" / "environment.lock") as held:
                 if not _is_foreign(root) and not _is_current(root):
                     _make(root, held)
+                elif not _is_foreign(root) and (wrong := _wrong(root)):
+                    _mend(root, held, wrong)
         fault = find_fault(root) if _is_foreign(root) else None
     except OSError as error:
         raise Stop(
@@ -78,7 +83,7 @@ def _active_conda(root: Path) -> Path | None:
     prefix, active = os.environ.get("CONDA_PREFIX"), os.environ.get("CONDA_DEFAULT_ENV")
     if not prefix or not active:
         return None
-    name = re.search(r"^name:\s*(\S+)", (root / "environment.yml").read_text(), re.MULTILINE)
+    name = re.search(r"^name:\s*(\S+)", (root / "environment.yml").read_text(encoding="utf-8"), re.MULTILINE)
     if name is None or active != name[1]:
         return None
     python = Path(prefix) / "bin" / "python"
@@ -102,13 +107,22 @@ def _stamp(root: Path) -> str:
 
 def _read_stamp(root: Path) -> str:
     try:
-        return (root / ".venv" / "stamp").read_text(errors="replace")
+        return (root / ".venv" / "stamp").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
 
 
 def _is_current(root: Path) -> bool:
     return os.access(_python(root), os.X_OK) and _read_stamp(root) == _stamp(root)
+
+
+def _wrong(root: Path) -> dict[str, str]:
+    """What is wrong with packages of the project's own `.venv`, by name."""
+    return damaged_packages(_pins(root), facts_of(root / ".venv"))
+
+
+def _pins(root: Path) -> list[tuple[str, ...]]:
+    return PIN.findall((root / "requirements.lock").read_text(encoding="utf-8"))
 
 
 def _is_foreign(root: Path) -> bool:
@@ -129,7 +143,7 @@ def _is_foreign(root: Path) -> bool:
 @contextmanager
 def _alone(path: Path) -> Iterator[IO[str]]:
     """Hold the lock file while the body runs; wait for whoever holds it now."""
-    with path.open("w") as held:
+    with path.open("w", encoding="utf-8") as held:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -153,7 +167,8 @@ def _make(root: Path, held: IO[str]) -> None:
     _say("making the environment in .venv, once; this takes some minutes (log: build/environment.log)")
     venv, python = root / ".venv", _python(root)
     venv.mkdir(exist_ok=True)
-    (venv / MARKER).write_text("This folder may be emptied and made again at any time: keep nothing of yours in it.\n")
+    promise = "This folder may be emptied and made again at any time: keep nothing of yours in it.\n"
+    (venv / MARKER).write_text(promise, encoding="utf-8")
     (venv / "stamp").unlink(missing_ok=True)
     for entry in list(venv.iterdir()):  # and not by venv --clear, which would take the marker too
         if entry.is_dir() and not entry.is_symlink():
@@ -161,26 +176,38 @@ def _make(root: Path, held: IO[str]) -> None:
         elif entry.name != MARKER:
             entry.unlink()
     base = getattr(sys, "_base_executable", None) or sys.executable  # outlives .venv, should that be the one running
-    look = "check the network, the package index that pip is set to use, and the free space"
-    pip: list[str | Path] = [
-        python,
-        "-m",
-        "pip",
-        "install",
-        "--disable-pip-version-check",
-        "--no-input",
-        "--progress-bar",
-        "off",
-    ]
-    with (root / "build" / "environment.log").open("w+", errors="replace") as log:
+    with _log(root) as log:
         step = _Steps(log, held)
         step([base, "-m", "venv", venv], "venv could not make .venv", f"repair Python {version} at {base}")
         lock = root / "requirements.lock"
-        step([*pip, "-r", lock], f"pip could not install {lock.name} for Python {version}", look)
+        step([python, *PIP, "-r", lock], f"pip could not install {lock.name} for Python {version}", LOOK)
         step([python, "-c", PROBE], "an installed package cannot be imported", "install what its error asks for")
     site = venv / "lib" / f"python{version}" / "site-packages"
-    (site / "gfe_companion.pth").write_text(f"{root}\n")
-    (venv / "stamp").write_text(_stamp(root))
+    (site / "gfe_companion.pth").write_text(f"{root}\n", encoding="utf-8")
+    (venv / "stamp").write_text(_stamp(root), encoding="utf-8")
+
+
+def _mend(root: Path, held: IO[str], wrong: dict[str, str]) -> None:
+    """Put back the packages that are ``wrong``; all others stay as they are, whatever pip can have now."""
+    venv, python = root / ".venv", _python(root)
+    if not any(venv.glob("lib/python3.*/site-packages/pip/__main__.py")):
+        return _make(root, held)
+    _say(f"the environment is damaged ({in_short(wrong)}): putting that back (log: build/environment.log)")
+    for info in venv.glob("lib/python3.*/site-packages/*.dist-info"):
+        if plain(info.name.partition("-")[0]) in map(plain, wrong):
+            shutil.rmtree(info)
+    wanted = [f"{name}=={version}" for name, version, *_ in _pins(root) if name in wrong]
+    with _log(root) as log:
+        step = _Steps(log, held)
+        step([python, *PIP, "--no-deps", "--ignore-installed", *wanted], "pip could not put back what is damaged", LOOK)
+        step([python, "-c", PROBE], "an installed package cannot be imported", "remove .venv")
+    if left := _wrong(root):
+        raise Stop(f"the environment stays damaged ({in_short(left)}): remove .venv, then call again", Exit.ENVIRONMENT)
+    return None
+
+
+def _log(root: Path) -> IO[str]:
+    return (root / "build" / "environment.log").open("w+", encoding="utf-8", errors="replace")
 
 
 class _Steps:

@@ -69,7 +69,7 @@ def explain(error: BaseException) -> str:
     said = " ".join(str(error).split())[:300] or "no more is known"
     where = traceback.extract_tb(error.__traceback__)[-1:]
     place = f" at {Path(where[0].filename).name}:{where[0].lineno}" if where else ""
-    return f"{type(error).__name__}{place}: {said}; nothing that was finished is lost, and all of it is in {_log(error)}"
+    return f"{type(error).__name__}{place}: {said}; {KEPT}, and the whole traceback is in {_log(error)}"
 
 
 def _blocker(path: str | None) -> str:
@@ -151,9 +151,9 @@ def open_streams() -> None:
                 os.close(null)
         os.set_inheritable(number, True)
     if sys.stdout is None:
-        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)
+        sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
     if sys.stderr is None:
-        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)
+        sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False)
 
 
 def reader_gone() -> bool:

@@ -18,7 +18,6 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
-from zmq import ZMQError
 
 from gfe_companion.cli.faults import KEPT, end_children, explain, remedy_for, temporary
 from gfe_companion.cli.settings import settled
@@ -92,7 +91,7 @@ def _sentence(name: str, error: Exception, late: float | None) -> str:
             f"{name} was cut off, as its Python was killed, by the system where memory ran out, or by somebody: lower "
             f"--jobs or end other programs; {KEPT}"
         )
-    if isinstance(error, ZMQError):
+    if type(error).__module__.startswith("zmq"):
         return f"{name} was not executed, as its kernel cannot be talked to ({error}): let TMPDIR name a short path"
     if isinstance(error, RuntimeError) and "ernel" in str(error):
         return (

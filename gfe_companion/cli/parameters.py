@@ -53,9 +53,9 @@ class Parameter:
             return value
         value = _fitted(value, text, self.kind)
         for pattern, holds in RANGES:
-            if isinstance(value, int | float) and (found := pattern.search(self.words)):
-                if not holds(value, *(float(bound.replace("_", "")) for bound in found.groups())):
-                    raise Refused(f"{found[0]}")
+            found = pattern.search(self.words) if isinstance(value, int | float) else None
+            if found and not holds(value, *(float(bound.replace("_", "")) for bound in found.groups())):
+                raise Refused(found[0])
         return value
 
 
@@ -129,7 +129,10 @@ def declared(path: Path) -> dict[str, Parameter]:
 
 
 def _of_cell(source: str) -> dict[str, Parameter]:
-    found, lines = {}, source.splitlines()
+    found: dict[str, Parameter] = {}
+    lines = source.splitlines()
+    targets: list[ast.expr]
+    kind: ast.expr | None
     for statement in ast.parse(source).body:
         if isinstance(statement, ast.AnnAssign):
             targets, kind = [statement.target], statement.annotation

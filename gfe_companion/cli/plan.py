@@ -30,7 +30,7 @@ class Durations:
 
     def _take(self, path: Path) -> None:
         try:
-            told = json.loads(path.read_text())
+            told = json.loads(path.read_text(encoding="utf-8"))
             ended, seconds, work = float(told["ended"]), float(told["duration_s"]), told["work"]
             kind, images = str(work["kind"]), int(work["images"])
         except (OSError, ValueError, KeyError, TypeError):

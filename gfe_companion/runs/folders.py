@@ -100,7 +100,7 @@ def finished(configs: list[RunConfig]) -> list[Run]:
 def read(config: RunConfig, folder: Path) -> Run | None:
     """The finished run in ``folder``, or None if it is missing or damaged."""
     try:
-        provenance = json.loads((folder / "run.json").read_text())
+        provenance = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         if any(checksum(folder / name) != sum_ for name, sum_ in provenance["files"].items()):
             return None
         if not isinstance(provenance["ended"], float) or not isinstance(provenance["code"], dict):

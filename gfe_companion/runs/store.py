@@ -153,7 +153,7 @@ def _make(config: RunConfig, origin: Source, aside: Path, present: Code) -> None
         "files": {name: checksum(aside / name) for name in ("history.csv", "weights.pt")},
     }
     part = aside / "run.json.part"
-    part.write_text(json.dumps(provenance, indent=1))
+    part.write_text(json.dumps(provenance, indent=1), encoding="utf-8")
     part.rename(aside / "run.json")
 
 
@@ -189,6 +189,7 @@ def hardware(device: str = "cpu") -> str:
     name = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+        names = [line.split(":", 1)[1].strip() for line in lines if "model name" in line]
         name = names[0] if names else name
     return f"{name}, {os.cpu_count()} cores"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import Any
 
+import matplotlib
 import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
@@ -18,9 +19,14 @@ WIDTH = 6.4  # inches; a text column on screen and on paper
 
 
 def style() -> None:
-    """Set the style of all figures; called once at the top of a notebook."""
+    """Set the style of all figures; called once at the top of a notebook.
+
+    It starts from Matplotlib's own defaults, so that nobody's settings show in a figure.
+    """
+    matplotlib.rcdefaults()
     sns.set_theme("paper", "whitegrid", "colorblind", font_scale=1.1)
     plt.rcParams |= {
+        "font.sans-serif": ["DejaVu Sans"],  # which Matplotlib brings along; others may be on this machine or not
         "figure.figsize": (WIDTH, 4.0),
         "figure.constrained_layout.use": True,
         "figure.dpi": 110,

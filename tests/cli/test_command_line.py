@@ -15,6 +15,7 @@ import gfe_companion.cli
 from gfe_companion import __main__ as command
 from gfe_companion.cli import arguments
 from gfe_companion.cli.environment import Exit, Stop
+from gfe_companion.cli.settings import settled
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ["run_all.sh", "run_tests.sh"]
@@ -40,11 +41,13 @@ def pipeline(tmp_path, monkeypatch):
     stand_in.main = lambda options: stand_in.calls.append(options) or stand_in.code
     monkeypatch.setattr(arguments, "ROOT", tmp_path)
     monkeypatch.setattr(command, "ROOT", tmp_path)
+    (tmp_path / "requirements.lock").touch()
     monkeypatch.setattr(command, "ensure", lambda root: Path(sys.prefix) / "bin" / "python")
+    monkeypatch.setattr(command, "settled", lambda environ, root: dict(environ))
     monkeypatch.setattr(gfe_companion.cli, "pipeline", stand_in, raising=False)
     monkeypatch.setitem(sys.modules, "gfe_companion.cli.pipeline", stand_in)
-    monkeypatch.setenv("PYTHONPATH", "")  # set by the command; put back after the test
     monkeypatch.setenv("GFE_DATA", "")
+    monkeypatch.setenv("GFE_HOME", str(tmp_path))
     return stand_in
 
 
@@ -56,7 +59,7 @@ def test_defaults_and_exit_code_of_the_pipeline(pipeline):
     assert options == {
         "profile": "quick", "data": "auto", "only": [], "start": None, "force": False, "seeds": None, "jobs": 0,
         "device": "auto", "publish": False, "keep_going": False, "lab": False, "parameters": {}, "plan": False,
-        "keep_runs": False,
+        "keep_runs": False, "timeout": None, "for_lab": [],
     }  # fmt: skip
 
 
@@ -145,22 +148,27 @@ def test_no_environment_and_interruption(pipeline, monkeypatch, capsys):
     assert "run, test" in capsys.readouterr().err
 
 
+def becomes(monkeypatch) -> list[tuple[list[str], dict[str, str]]]:
+    """What this process would have become, and with which environment variables."""
+    started: list = []
+
+    def execve(path, argv, environ):
+        started.append((argv, environ))
+        raise SystemExit(0)
+
+    monkeypatch.setattr(os, "execve", execve)
+    return started
+
+
 def test_starts_again_in_the_environment(pipeline, monkeypatch, tmp_path):
     python = tmp_path / ".venv" / "bin" / "python"
     monkeypatch.setattr(command, "ensure", lambda root: python)
-    monkeypatch.setattr(os, "execv", lambda path, argv: (_ for _ in ()).throw(SystemExit(argv)))
-    with pytest.raises(SystemExit) as started:
-        command.main(["run", "--only", "05"])
-    assert started.value.code == [str(python), "-P", "-m", "gfe_companion", "run", "--only", "05"]
-    assert os.environ["PYTHONPATH"] == str(tmp_path) and not pipeline.calls
-
-
-def test_lab_opens_the_notebooks(pipeline, monkeypatch, tmp_path):
-    monkeypatch.setattr(os, "execv", lambda path, argv: (_ for _ in ()).throw(SystemExit(argv)))
-    with pytest.raises(SystemExit) as started:
-        command.main(["run", "--lab", "--data", str(tmp_path)])
-    assert started.value.code[-2:] == ["jupyterlab", str(tmp_path / "notebooks")]
-    assert os.environ["GFE_DATA"] == str(tmp_path) and not pipeline.calls
+    monkeypatch.setattr(command, "settled", settled)
+    started = becomes(monkeypatch)
+    command.main(["run", "--only", "05"])
+    ((argv, environ),) = started
+    assert argv == [str(python), "-P", "-m", "gfe_companion", "run", "--only", "05"]
+    assert environ["PYTHONPATH"] == str(tmp_path) and not pipeline.calls
 
 
 SUITES = [
