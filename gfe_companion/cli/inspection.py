@@ -15,8 +15,8 @@ from typing import NamedTuple
 PROBE = """
 import importlib.util
 import filelock, hypothesis, ipykernel, IPython, ipywidgets, joblib, jupyter_client, jupyterlab, latex2mathml
-import matplotlib, mlxtend, mypy, nbclient, nbconvert, nbformat, numpy, pandas, papermill, PIL, psutil, pytest, ruff, scipy
-import seaborn, sklearn, threadpoolctl, torch, torchdiffeq, tqdm, traitlets, xdist, yaml
+import matplotlib, mlxtend, mypy, nbclient, nbconvert, nbformat, numpy, pandas, papermill, PIL, psutil, pytest
+import ruff, scipy, seaborn, sklearn, threadpoolctl, torch, torchdiffeq, tqdm, traitlets, xdist, yaml
 if importlib.util.find_spec("torchvision") is None:
     raise ModuleNotFoundError("No module named 'torchvision'")
 """

@@ -22,6 +22,7 @@ from gfe_companion.runs.profiles import home
 
 # Runs that this process has been given, by the name of their folder, each with the modules that changed since.
 handed_out: dict[str, tuple[str, ...]] = {}
+broken_off: dict[str, str] = {}  # those of them that ended early, by the name of their configuration: why
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,8 @@ def find(config: RunConfig, code: Code, exact: bool = False) -> Run | None:
         found = next(iter(outdated(config, code)), None)
     if found:
         handed_out[found.folder.name] = found.older
+        if failure := found.provenance.get("failure"):
+            broken_off[config.name] = failure
     return found
 
 

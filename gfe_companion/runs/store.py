@@ -6,6 +6,7 @@ Whether it is finished depends on its settings and on the code that it rests on:
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import shutil
@@ -17,9 +18,11 @@ from importlib.metadata import version
 from pathlib import Path
 from threading import Thread
 
+import pandas as pd
 import torch
 from filelock import FileLock
 from joblib import Parallel, delayed
+from torch import Tensor
 from tqdm import tqdm
 
 from gfe_companion.datasets.base import Source
@@ -133,7 +136,9 @@ def _make(config: RunConfig, origin: Source, aside: Path, present: Code) -> None
             raise ValueError("the configuration and the data disagree on whether this is an embedded data set.")
         dependencies = [_run(needed, origin, present, exact=True) for needed in config.dependencies()]
         state = aside / "state.pt"
-        history, weights = config.execute(dataset, [made.weights for made in dependencies], _Saved(state))
+        history, weights = config.execute(dataset, [_Kept(made) for made in dependencies], _Saved(state))
+    except BrokenOff as error:  # a finding about the method, like the training's own: all else goes on
+        history, weights = pd.DataFrame([{"loss": math.nan, "failure": str(error)}]), {}
     finally:
         torch.set_num_threads(threads)
     history.to_csv(aside / "history.csv", index=False)
@@ -152,9 +157,26 @@ def _make(config: RunConfig, origin: Source, aside: Path, present: Code) -> None
         "work": {"kind": kind, "images": images},
         "files": {name: checksum(aside / name) for name in ("history.csv", "weights.pt")},
     }
+    if "failure" in history and (failures := history.failure.dropna().tolist()):
+        provenance["failure"] = failures[-1]
     part = aside / "run.json.part"
     part.write_text(json.dumps(provenance, indent=1), encoding="utf-8")
     part.rename(aside / "run.json")
+
+
+class BrokenOff(Exception):
+    """A run lacks what another would have kept, had that not ended early; the text is why it did."""
+
+
+class _Kept(dict):
+    """The tensors that a run kept. Asking for others is a ``KeyError``, or :class:`BrokenOff` where it ended early."""
+
+    def __init__(self, made: Run) -> None:
+        super().__init__(made.weights)
+        self.failure = made.provenance.get("failure")
+
+    def __missing__(self, name: str) -> Tensor:
+        raise BrokenOff(self.failure) if self.failure else KeyError(name)
 
 
 class _Saved:

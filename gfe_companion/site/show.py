@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,11 +13,12 @@ from IPython.display import Image, Markdown, display
 from matplotlib.figure import Figure
 
 from gfe_companion.evidence.scorecard import verdicts
-from gfe_companion.runs.folders import handed_out
+from gfe_companion.runs.folders import broken_off, handed_out
 from gfe_companion.runs.profiles import Setting
 from gfe_companion.studies.drawing import style
 from gfe_companion.studies.results import Picture, Table, Text, listed, markdown
 
+NOT_FINITE = re.compile(r"\b(nan|inf)\b")
 OLDER = ".older"  # ends the hidden file beside a figure or table that rests on runs of older code
 Result = Picture | Table | Text
 
@@ -126,16 +128,24 @@ def _mark(folder: Path, name: str) -> str:
     """
     changed = sorted({module for modules in handed_out.values() for module in modules})
     mark, others = "", [other for other in older_files(folder) if other != name]
+    note = folder / f".{name}{OLDER}"
     if changed:
         mark = f"Rests on runs of older code: {listed(changed)} changed since."
     elif not handed_out and others:
         mark = _of_older_files(others)
-    note = folder / f".{name}{OLDER}"
     if mark:
         _whole(note, lambda path: path.write_text(mark, encoding="utf-8"))
     else:
         note.unlink(missing_ok=True)
-    return mark
+    return f"{mark} {missing()}".strip()
+
+
+def missing() -> str:
+    """A sentence on the trainings whose loss did not stay finite, of which the page's results have less or nothing."""
+    lost = {name: why for name, why in broken_off.items() if NOT_FINITE.search(why) and name.startswith("train-")}
+    if not lost:
+        return ""
+    return f"Missing from where they broke off: {listed([f'{name} ({why})' for name, why in sorted(lost.items())])}."
 
 
 def _made(folder: Path, name: str) -> dict:

@@ -32,7 +32,8 @@ def curves_of_fig3(setting: Setting) -> pd.DataFrame:
     ]  # fmt: skip
     curves = pd.concat(frames, ignore_index=True)
     curves = curves.assign(iterations=curves.images // BATCH, failure=curves.get("failure"))
-    return curves[["method", "seed", "iterations", "seconds", "training_loss", "validation_loss", "failure"]]
+    columns = ["method", "seed", "iterations", "seconds", "training_loss", "validation_loss", "failure"]
+    return curves.reindex(columns=columns)
 
 
 def fig3_right(setting: Setting, curves: pd.DataFrame) -> Picture:

@@ -40,7 +40,7 @@ def runs_of_table2(setting: Setting) -> pd.DataFrame:
     runs = run_grid(plan.config, setting)
     trainings = run_grid([config.training for config in plan.config], setting)
     took = [
-        training.history.set_index("images").seconds[images]
+        training.history.set_index("images").seconds.get(images, math.nan)  # of one that broke off
         for training, images in zip(trainings, plan.images, strict=True)
     ]
     return plan.assign(run=runs, test_loss=[run.history.loss.mean() for run in runs], seconds=took)

@@ -44,7 +44,7 @@ def curves_of_fig4(setting: Setting) -> pd.DataFrame:
         for row, run in zip(plan.itertuples(), runs, strict=True)
     ]  # fmt: skip
     columns = ["method", "seed", "images", "seconds", "training_loss", "validation_loss"]
-    return pd.concat(frames, ignore_index=True)[columns]
+    return pd.concat(frames, ignore_index=True).reindex(columns=columns)
 
 
 def summary(curves: pd.DataFrame, x: str) -> pd.DataFrame:
