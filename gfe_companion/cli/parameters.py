@@ -113,6 +113,8 @@ def _wanted(kind: ast.expr) -> str:
     if isinstance(kind, ast.Subscript) and ast.unparse(kind.value) == "Literal":
         choices = kind.slice.elts if isinstance(kind.slice, ast.Tuple) else [kind.slice]
         return "one of " + ", ".join(str(ast.literal_eval(choice)) for choice in choices)
+    if isinstance(kind, ast.Subscript):
+        return f"{TYPES.get(ast.unparse(kind.value), 'something')} of the kind {ast.unparse(kind)}"
     return TYPES.get(ast.unparse(kind), ast.unparse(kind))
 
 
@@ -167,5 +169,5 @@ def checked(given: dict[str, str], notebooks: list[Path]) -> dict[str, object]:
             try:
                 values[name] = known[name].read(text)
             except Refused as refused:
-                raise Stop(f"-p {name}={text}: {path.name} wants {refused} for {name}", Exit.USAGE) from refused
+                raise Stop(f"-p {name}={text[:40]}: {path.name} wants {refused} for {name}", Exit.USAGE) from refused
     return values

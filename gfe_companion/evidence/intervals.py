@@ -11,7 +11,7 @@ from scipy import stats
 
 
 class Interval(NamedTuple):
-    """A mean over ``count`` seeds and the half-width of its 95 % interval, NaN for a single seed."""
+    """A mean over ``count`` seeds and the half-width of its 95 % interval, NaN for a single seed; of none, both are."""
 
     mean: float
     half: float
@@ -32,17 +32,20 @@ class Interval(NamedTuple):
 
     def __format__(self, spec: str) -> str:
         spec = spec or ".4f"
+        if not self.count:
+            return "missing"
         return format(self.mean, spec) + ("" if math.isnan(self.half) else f" ± {self.half:{spec}}")
 
 
 def interval(values: Iterable[float]) -> Interval:
     """Mean and Student-t 95 % interval of values that are independent between seeds.
 
-    What is missing (NaN) does not count. Raises ``ValueError`` for no values.
+    What is missing (NaN) does not count; where all is, the mean is NaN. Raises ``ValueError`` for no values.
     """
-    found = pd.Series(list(values), dtype=float).dropna()
-    if found.empty:
+    given = pd.Series(list(values), dtype=float)
+    if given.empty:
         raise ValueError("an interval needs at least one value.")
+    found = given.dropna()
     half = float("nan")
     if len(found) > 1:
         half = float(stats.t.ppf(0.975, len(found) - 1) * found.sem())

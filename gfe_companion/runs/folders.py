@@ -25,6 +25,12 @@ handed_out: dict[str, tuple[str, ...]] = {}
 broken_off: dict[str, str] = {}  # those of them that ended early, by the name of their configuration: why
 
 
+# What run.json held when it had no sum of its own. One that holds anything else must have it.
+BEFORE_SUMS = {
+    "config", "code", "data", "versions", "hardware", "host", "finished", "ended", "duration_s", "work", "files",
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Run:
     """A finished run: ``history`` (a DataFrame), ``weights`` (read when asked for) and ``provenance`` of ``config``.
@@ -104,6 +110,8 @@ def read(config: RunConfig, folder: Path) -> Run | None:
     """The finished run in ``folder``, or None if it is missing or damaged."""
     try:
         provenance = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        if provenance.get("sum") != sum_of(provenance) and not provenance.keys() <= BEFORE_SUMS:
+            return None
         if any(checksum(folder / name) != sum_ for name, sum_ in provenance["files"].items()):
             return None
         if not isinstance(provenance["ended"], float) or not isinstance(provenance["code"], dict):
@@ -111,6 +119,12 @@ def read(config: RunConfig, folder: Path) -> Run | None:
         return Run(config, folder, pd.read_csv(folder / "history.csv"), provenance)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def sum_of(provenance: dict) -> str:
+    """The SHA-256 sum that stands in ``run.json`` for all else that is there."""
+    rest = {name: value for name, value in provenance.items() if name != "sum"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def checksum(path: Path) -> str:

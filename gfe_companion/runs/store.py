@@ -14,7 +14,9 @@ import time
 import warnings
 from collections.abc import Iterable
 from functools import lru_cache
+from hashlib import sha256
 from importlib.metadata import version
+from io import BytesIO
 from pathlib import Path
 from threading import Thread
 
@@ -30,7 +32,7 @@ from gfe_companion.datasets.registry import load
 from gfe_companion.runs import code
 from gfe_companion.runs.code import Code, require_loaded
 from gfe_companion.runs.config import RunConfig
-from gfe_companion.runs.folders import Run, checksum, find, finished, folder_of, forced_since, read, runs_folder
+from gfe_companion.runs.folders import Run, checksum, find, finished, folder_of, forced_since, read, runs_folder, sum_of
 from gfe_companion.runs.profiles import Setting
 
 __all__ = ["Run", "finished", "hardware", "run", "run_grid", "runs_folder"]
@@ -159,6 +161,7 @@ def _make(config: RunConfig, origin: Source, aside: Path, present: Code) -> None
     }
     if "failure" in history and (failures := history.failure.dropna().tolist()):
         provenance["failure"] = failures[-1]
+    provenance["sum"] = sum_of(provenance)
     part = aside / "run.json.part"
     part.write_text(json.dumps(provenance, indent=1), encoding="utf-8")
     part.rename(aside / "run.json")
@@ -187,7 +190,12 @@ class _Saved:
 
     def load(self) -> dict | None:
         try:
-            return torch.load(self.path, weights_only=True) if self.path.stat().st_mtime >= forced_since() else None
+            if self.path.stat().st_mtime < forced_since():
+                return None
+            content = self.path.read_bytes()
+            if sha256(content[32:]).digest() != content[:32]:
+                raise ValueError("it is damaged")
+            return torch.load(BytesIO(content[32:]), weights_only=True)
         except FileNotFoundError:
             return None
         except Exception as error:  # whatever is wrong with the file, the run can start from its beginning
@@ -199,7 +207,11 @@ class _Saved:
 
     def save(self, state: dict) -> None:
         part = self.path.with_suffix(".part")
-        torch.save(state, part)
+        content = BytesIO()
+        torch.save(state, content)
+        with part.open("wb") as file:  # PyTorch does not see when a number in its own files has changed
+            file.write(sha256(content.getbuffer()).digest())
+            file.write(content.getbuffer())
         part.replace(self.path)
         self.last = time.monotonic()
 

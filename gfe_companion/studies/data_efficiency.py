@@ -94,6 +94,8 @@ def share_of_times_below(one: pd.DataFrame, other: pd.DataFrame) -> float | None
 
     Both are parts of a :func:`summary` against seconds. None where they reach no time in common.
     """
+    if one.empty or other.empty:  # all of its trainings broke off
+        return None
     first, last = max(one.x.min(), other.x.min()), min(one.x.max(), other.x.max())
     if first >= last:
         return None

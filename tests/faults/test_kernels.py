@@ -1,0 +1,73 @@
+"""What is no error of a cell: a sentence with the remedy, the right exit code, and the next notebook all the same."""
+
+import errno
+
+import pytest
+
+KILLED = "os.kill(os.getpid(), signal.SIGKILL)"
+OF_A_KERNEL = {
+    "killed": (KILLED, "its Python was killed"),
+    "ends itself": ("os._exit(7)", "its Python was killed"),
+    "segmentation fault": ("import ctypes; ctypes.string_at(0)", "its Python was killed"),
+    "disk full": (
+        f"raise OSError({errno.ENOSPC}, 'No space left on device', '/x')",
+        "the disk is full: free some space",
+    ),
+    "memory": ("raise MemoryError('1 EiB')", "there is not enough memory: lower --jobs"),
+    "read only": (f"raise OSError({errno.EROFS}, 'Read-only file system', '/x')", "let GFE_HOME name a folder"),
+    "many lines": ("raise ValueError('one\\ntwo')", "ValueError: one two --"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", OF_A_KERNEL)
+def test_one_sentence_and_the_next_notebook(project, kind):
+    do, sentence = OF_A_KERNEL[kind]
+    said = project.call("--keep-going", "-p", f"do={do}", code=1)
+    (line,) = [line for line in said.splitlines() if line.startswith("01_one.ipynb ")]
+    assert sentence in line and "as far as it got: build/smoke/01_one.failed.ipynb" in line
+    assert "02_two: done" in said
+    assert not list(project.temporary.glob("gfe-*"))
+
+
+@pytest.mark.slow
+def test_what_was_whole_stays_and_the_call_goes_on(project):
+    project.call()
+    before = (project.home / "build" / "smoke" / "01_one.ipynb").read_bytes()
+    project.call("-p", f"do={KILLED}", code=1)
+    assert (project.home / "build" / "smoke" / "01_one.ipynb").read_bytes() == before
+    assert "01_one: done" in project.call()
+
+
+@pytest.mark.slow
+def test_a_kernel_that_cannot_start(project):
+    """The environment is whole, and yet the kernel ends at once: another module is in its way."""
+    module = project.root / "ipykernel_launcher.py"
+    module.write_text("raise SystemExit('no')")
+    try:
+        said = project.call("--keep-going", code=1)
+    finally:
+        module.unlink()
+    assert said.count("no kernel could be started") == 2 and "remove .venv" in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("length", [40, 90, 120, 200])
+def test_a_long_folder_for_temporary_files(project, length):
+    long = project.temporary / ("x" * length)
+    long.mkdir()
+    project.call("--only", "01", TMPDIR=str(long))
+    assert "kernel:" in project.printed() and not list(long.iterdir())
+
+
+@pytest.mark.slow
+def test_a_notebook_that_takes_too_long(project):
+    said = project.call("--keep-going", "-p", "wait=600", "--timeout", "0.05", code=1)
+    assert "01_one.ipynb took longer than the 0.05 minutes of --timeout" in said and "02_two: done" in said
+
+
+@pytest.mark.slow
+def test_damaged_notebooks(project):
+    (project.root / "notebooks" / "02_two.ipynb").write_text('{"cells": [')
+    said = project.call(code=2)
+    assert "02_two.ipynb cannot be read as a notebook" in said and said.count("\n") == 1

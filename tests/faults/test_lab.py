@@ -1,0 +1,91 @@
+"""JupyterLab: on copies that are the reader's own, on this machine alone, with a token."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from gfe_companion.cli import lab
+from gfe_companion.cli.arguments import parse
+from gfe_companion.cli.environment import Exit, Stop
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    (tmp_path / "notebooks").mkdir()
+    for name in ("01_one.ipynb", "playground.ipynb"):
+        (tmp_path / "notebooks" / name).write_text(f"published {name}")
+    monkeypatch.setenv("GFE_HOME", str(tmp_path / "home"))
+    return tmp_path
+
+
+@pytest.fixture
+def became(monkeypatch):
+    found = []
+    monkeypatch.setattr(os, "execve", lambda path, argv, environ: found.append((argv, environ)))
+    return found
+
+
+def test_copies_are_made_where_missing_and_never_overwritten(root, capsys):
+    folder = lab.copies(root)
+    assert folder == root / "home" / "lab" and (folder / "01_one.ipynb").read_text() == "published 01_one.ipynb"
+    (folder / "01_one.ipynb").write_text("mine")
+    (folder / "playground.ipynb").unlink()
+    (folder / "notes.ipynb").write_text("mine, too")
+    (root / "notebooks" / "01_one.ipynb").write_text("newer")
+    capsys.readouterr()
+    lab.copies(root)
+    assert (folder / "01_one.ipynb").read_text() == "mine" and (folder / "notes.ipynb").read_text() == "mine, too"
+    assert (folder / "playground.ipynb").exists(), "what was deleted is made anew"
+    said = capsys.readouterr().err
+    assert "newer than your copies: 01_one.ipynb" in said and "delete one there" in said
+    assert (root / "notebooks" / "01_one.ipynb").read_text() == "newer"
+    (folder / lab.COPIED).write_text("[1")
+    lab.copies(root)
+    assert (folder / "01_one.ipynb").read_text() == "mine"
+
+
+def test_it_is_for_this_machine_alone_and_its_arguments_reach_it(root, became, monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setenv("JUPYTER_TOKEN", "")
+    monkeypatch.setenv("JUPYTER_CONFIG_DIR", "/somebody's")
+    lab.start(Path("python"), root, ["--no-browser", "--port", "9000"])
+    ((argv, environ),) = became
+    assert argv[3:] == [
+        "jupyterlab",
+        "--ServerApp.ip=localhost",
+        "--no-browser",
+        "--port",
+        "9000",
+        str(root / "home" / "lab"),
+    ]
+    assert "JUPYTER_TOKEN" not in environ and environ["JUPYTER_CONFIG_DIR"].startswith(str(root))
+
+
+def test_root_is_told_why(root, became, monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    with pytest.raises(Stop, match="you are root.*--lab -- --allow-root") as stop:
+        lab.start(Path("python"), root, ["--no-browser"])
+    assert stop.value.code == Exit.USAGE and not became
+    lab.start(Path("python"), root, ["--allow-root"])
+    assert len(became) == 1
+
+
+@pytest.mark.parametrize("line", ["-- --port 9", "--plan -- x", "--lab --plan -- x", "--lab --timeout 5"])
+def test_what_is_refused(line, monkeypatch):
+    monkeypatch.setenv("GFE_DATA", "")
+    with pytest.raises(Stop) as stop:
+        parse(line.split())
+    assert stop.value.code == Exit.USAGE
+
+
+def test_what_follows_two_dashes_is_handed_on(monkeypatch):
+    monkeypatch.setenv("GFE_DATA", "")
+    options = parse(["--lab", "--", "--no-browser", "--port", "9000", "--allow-root", "--", "x"])
+    assert options.lab and options.for_lab == ["--no-browser", "--port", "9000", "--allow-root", "--", "x"]
+
+
+def test_saving_changes_nothing_under_version_control():
+    ignored = (Path(__file__).resolve().parents[2] / ".gitignore").read_text().splitlines()
+    assert "/lab/" in ignored and json.dumps(ignored).count("notebooks/*") == 0
