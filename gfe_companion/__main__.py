@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-from gfe_companion.cli import faults, lab
+from gfe_companion.cli import endings, faults, lab
 from gfe_companion.cli.arguments import parse, parse_bench, settle_data
 from gfe_companion.cli.environment import Exit, Stop, ensure
 from gfe_companion.cli.settings import settle_home, settled
@@ -50,10 +50,11 @@ def enter(argv: list[str]) -> Path:
             "requirements.lock: get the repository, and call ./run_all.sh or ./run_tests.sh there",
             Exit.ENVIRONMENT,
         )
-    python, environ = ensure(ROOT), settled(os.environ, ROOT)
+    python, environ, me = ensure(ROOT), settled(os.environ, ROOT), str(os.getpid())
     there = Path(sys.prefix).resolve() == python.parent.parent.resolve()
-    if not there or environ != dict(os.environ):
-        os.execve(python, [str(python), "-P", "-m", "gfe_companion", *argv], environ)
+    again = os.environ.get("GFE_SETTLED") == me  # what differs now, this Python itself sets as it starts
+    if not there or (environ != dict(os.environ) and not again):
+        os.execve(python, [str(python), "-P", "-m", "gfe_companion", *argv], environ | {"GFE_SETTLED": me})
     return python
 
 
@@ -77,7 +78,8 @@ def test(argv: list[str]) -> int:
     settle_home()
     enter(["test", *argv])
     os.environ["MPLBACKEND"] = "agg"  # no windows
-    faults.listen(to_interrupts=False)
+    endings.listen_no_more()
+    sys.stdout = endings.Quiet(sys.stdout)
     import pytest
 
     class Interrupted:
@@ -119,6 +121,6 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    faults.open_streams()
-    faults.listen()
+    endings.open_streams()
+    endings.listen()
     sys.exit(main())

@@ -20,7 +20,7 @@ ORDER = (
 )  # fmt: skip
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
 BEFORE_THE_ENVIRONMENT = (
-    "__main__", "cli.arguments", "cli.environment", "cli.faults", "cli.inspection",
+    "__main__", "cli.arguments", "cli.endings", "cli.environment", "cli.faults", "cli.inspection",
     "cli.lab", "cli.parameters", "cli.settings",
 )  # fmt: skip
 

@@ -19,7 +19,8 @@ from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
-from gfe_companion.cli.faults import KEPT, end_children, explain, remedy_for, temporary
+from gfe_companion.cli.endings import end_children, temporary
+from gfe_companion.cli.faults import KEPT, explain, remedy_for
 from gfe_companion.cli.settings import settled
 from gfe_companion.runs.profiles import ROOT
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from gfe_companion.cli.environment import Exit, Stop
 
 COPIED = ".copied.json"  # what each notebook was when it was copied
+HERE = "--ServerApp.ip=localhost"
 
 
 def start(python: Path, root: Path, arguments: list[str]) -> None:
@@ -30,10 +31,11 @@ def start(python: Path, root: Path, arguments: list[str]) -> None:
             Exit.USAGE,
         )
     folder = copies(root)
+    where = [] if any(argument.startswith(("--ip", "--ServerApp.ip")) for argument in arguments) else [HERE]
     environ = os.environ | {"JUPYTER_CONFIG_DIR": str(folder / ".jupyter"), "IPYTHONDIR": str(folder / ".ipython")}
     if not environ.get("JUPYTER_TOKEN"):
         environ.pop("JUPYTER_TOKEN", None)  # an empty one would let anybody in
-    command = [str(python), "-P", "-m", "jupyterlab", "--ServerApp.ip=localhost", *arguments, str(folder)]
+    command = [str(python), "-P", "-m", "jupyterlab", *where, *arguments, str(folder)]
     os.execve(python, command, environ)
 
 

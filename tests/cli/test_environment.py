@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -160,6 +161,69 @@ def test_interrupted_clearing_is_repaired_and_links_are_not_followed(root, insta
     ensure(root)
     assert installer.steps == 2 * WHOLE
     assert not (root / ".venv" / "link").is_symlink() and (tmp_path / "kept" / "file").exists()
+
+
+def lose(installer: Installer, kind: str) -> None:
+    """Damage the package torch of the environment."""
+    info = installer.site / "torch-1.dist-info"
+    if kind == "package and record":
+        shutil.rmtree(info)
+        (installer.site / "torch.py").unlink()
+    elif kind == "package alone":
+        (installer.site / "torch.py").unlink()
+    elif kind == "record alone":
+        (info / "RECORD").unlink()
+    elif kind == "cut short":
+        (installer.site / "torch.py").write_text("one")
+    elif kind == "empty record":
+        (info / "RECORD").write_text("")
+    elif kind == "other version":
+        info.rename(info.with_name("torch-0.9.dist-info"))
+
+
+DAMAGE = ("package and record", "package alone", "record alone", "cut short", "empty record", "other version")
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_damaged_packages_are_put_back(root, installer, capsys, kind):
+    (root / "requirements.lock").write_text("numpy==2\ntorch==1\n")
+    ensure(root)
+    (installer.site / "pip").mkdir()
+    (installer.site / "pip" / "__main__.py").touch()
+    kept, _ = (installer.site / "numpy.py").stat(), capsys.readouterr()
+    lose(installer, kind)
+    installer.steps = []
+    ensure(root)
+    assert installer.steps == ["pip", "probe"], "it is not made from nothing"
+    assert (installer.site / "numpy.py").stat() == kept and (installer.site / "torch.py").read_text() == "one = 1\n"
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "torch" in err and "numpy" not in err
+    ensure(root)
+    assert installer.steps == ["pip", "probe"] and capsys.readouterr().err == ""
+
+
+def test_what_cannot_be_put_back_is_told_and_the_rest_stays(root, installer):
+    (root / "requirements.lock").write_text("numpy==2\ntorch==1\n")
+    ensure(root)
+    (installer.site / "pip").mkdir()
+    (installer.site / "pip" / "__main__.py").touch()
+    lose(installer, "package alone")
+    installer.failure = {"pip": "ERROR: no network\n"}
+    for _ in range(2):
+        with pytest.raises(Stop, match="no network.*check the network") as stop:
+            ensure(root)
+        assert stop.value.code == Exit.ENVIRONMENT and "\n" not in str(stop.value)
+        assert (installer.site / "numpy.py").exists() and (root / ".venv" / "stamp").exists()
+    installer.failure = {"pip": ""}  # pip says that it is done, and has done nothing
+    with pytest.raises(Stop, match="stays damaged.*remove .venv"):
+        ensure(root)
+
+
+def test_an_environment_without_pip_is_made_from_nothing(root, installer):
+    ensure(root)
+    lose(installer, "package and record")
+    ensure(root)
+    assert installer.steps == 2 * WHOLE
 
 
 def test_empty_folder_is_filled(root, installer):

@@ -26,8 +26,8 @@ def test_a_signal_ends_it_within_five_seconds_and_it_goes_on(project, number):
 def test_a_process_that_hangs_ends_all_the_same(tmp_path):
     """Nothing in it lets the exception pass."""
     program = (
-        "import sys, time, pathlib\nfrom gfe_companion.cli import faults\nfaults.listen()\n"
-        f"folder = pathlib.Path({str(tmp_path / 'gone')!r}); folder.mkdir(); faults.temporary.add(folder)\n"
+        "import sys, time, pathlib\nfrom gfe_companion.cli import endings\nendings.listen()\n"
+        f"folder = pathlib.Path({str(tmp_path / 'gone')!r}); folder.mkdir(); endings.temporary.add(folder)\n"
         "print('ready', flush=True)\n"
         "while True:\n    try:\n        time.sleep(60)\n    except BaseException:\n        pass"
     )
