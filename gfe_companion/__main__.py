@@ -14,7 +14,7 @@ from pathlib import Path
 from gfe_companion.cli import endings, faults, lab
 from gfe_companion.cli.arguments import parse, parse_bench, settle_data
 from gfe_companion.cli.environment import Exit, Stop, ensure
-from gfe_companion.cli.settings import settle_home, settled
+from gfe_companion.cli.settings import require_writable, set_environ, settle_home, settled
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -50,10 +50,13 @@ def enter(argv: list[str]) -> Path:
             "requirements.lock: get the repository, and call ./run_all.sh or ./run_tests.sh there",
             Exit.ENVIRONMENT,
         )
-    python, environ, me = ensure(ROOT), settled(os.environ, ROOT), str(os.getpid())
+    given, me = dict(os.environ), str(os.getpid())
+    environ = settled(given, ROOT)
+    set_environ(environ)  # what looks at packages must not meet other settings either
+    python = ensure(ROOT)
     there = Path(sys.prefix).resolve() == python.parent.parent.resolve()
-    again = os.environ.get("GFE_SETTLED") == me  # what differs now, this Python itself sets as it starts
-    if not there or (environ != dict(os.environ) and not again):
+    again = given.get("GFE_SETTLED") == me  # what differs now, this Python itself sets as it starts
+    if not there or (environ != given and not again):
         os.execve(python, [str(python), "-P", "-m", "gfe_companion", *argv], environ | {"GFE_SETTLED": me})
     return python
 
@@ -61,6 +64,8 @@ def enter(argv: list[str]) -> Path:
 def run(argv: list[str]) -> int:
     """Run the notebooks, or open JupyterLab on them."""
     options = parse(argv)
+    if (ROOT / "requirements.lock").is_file() and not options.plan:
+        require_writable(Path(os.environ.get("GFE_HOME") or ROOT))
     python = enter(["run", *argv])
     if options.lab:
         lab.start(python, ROOT, options.for_lab)

@@ -21,7 +21,7 @@ from traitlets.config import Config
 
 from gfe_companion.cli.endings import end_children, temporary
 from gfe_companion.cli.faults import KEPT, explain, remedy_for
-from gfe_companion.cli.settings import settled
+from gfe_companion.cli.settings import set_environ, settled
 from gfe_companion.runs.profiles import ROOT
 
 START_S = 180  # until a kernel must have answered: network disks are slow
@@ -114,13 +114,13 @@ def _surroundings() -> Iterator[Config]:
         "MPLBACKEND": "module://matplotlib_inline.backend_inline",
     }
     try:
-        _set_environ(wanted)
+        set_environ(wanted)
         if len(os.fsencode(folder)) + len("/kernel-5") > LONGEST:
             yield Config()  # by TCP on this machine alone, with a key
         else:
             yield Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/kernel"}})
     finally:
-        _set_environ(before)
+        set_environ(before)
         temporary.discard(folder)
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -132,9 +132,3 @@ def _short() -> str | None:
         if len(os.fsencode(place)) <= LONGEST - len("/gfe-12345678/kernel-5") and os.access(place, os.W_OK | os.X_OK):
             return place
     return usual
-
-
-def _set_environ(wanted: dict[str, str]) -> None:
-    for name in os.environ.keys() - wanted.keys():
-        del os.environ[name]
-    os.environ |= wanted

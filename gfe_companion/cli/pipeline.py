@@ -16,7 +16,6 @@ from gfe_companion.cli.environment import Exit
 from gfe_companion.cli.faults import explain
 from gfe_companion.cli.notebook import Notebook
 from gfe_companion.cli.plan import Plan
-from gfe_companion.cli.settings import require_writable
 from gfe_companion.datasets import DataError, Source, StandInWarning
 from gfe_companion.runs.profiles import ROOT, Setting, home
 from gfe_companion.site import report
@@ -39,8 +38,6 @@ def main(options: argparse.Namespace) -> int:
         if path.name[:2] in (options.only or path.name[:2]) and path.name[:2] >= (options.start or "00")
     ]
     parameters = {"profile": options.profile, "seeds": seeds, "jobs": options.jobs, "device": options.device}
-    if not options.plan:
-        require_writable(home())
     chosen = [Notebook(path, setting, parameters | options.parameters) for path in paths]
     try:
         origins = _located(setting, chosen)

@@ -63,3 +63,10 @@ def require_writable(folder: Path) -> None:
     except OSError as error:
         said = f"results cannot be written to {folder} ({error.strerror or error}); {remedy}"
         raise Stop(said, Exit.USAGE) from error
+
+
+def set_environ(wanted: dict[str, str]) -> None:
+    """Make ``wanted`` the environment variables of this process, and of all that it starts."""
+    for name in os.environ.keys() - wanted.keys():
+        del os.environ[name]
+    os.environ |= wanted
