@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import matplotlib
+import nbformat
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -44,6 +45,8 @@ def test_all_of_them_at_once(project, tmp_path):
 def test_a_relative_home_is_where_the_caller_is(project, tmp_path, home):
     project.call("--only", "01", GFE_HOME=home, HOME=str(tmp_path), options={"cwd": tmp_path})
     assert (tmp_path / "mine" / "build" / "smoke" / "01_one.ipynb").exists()
+    executed = nbformat.read(tmp_path / "mine" / "build" / "smoke" / "01_one.ipynb", as_version=4)
+    assert executed.cells[-1].outputs[0].text.endswith("True\n"), "and the kernel is told so"
     assert sorted(path.name for path in (project.root / "notebooks").iterdir()) == ["01_one.ipynb", "02_two.ipynb"]
 
 
