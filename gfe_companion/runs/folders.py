@@ -10,7 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+import time
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -26,16 +29,20 @@ handed_out: dict[str, tuple[str, ...]] = {}
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: ``history`` (a DataFrame), ``weights`` (read when asked for) and ``provenance`` of ``config``.
+    """A finished run of ``config``, with its ``provenance``.
 
     ``older`` names the modules that changed since it was made; none, unless runs of older code were asked for.
     """
 
     config: RunConfig
     folder: Path
-    history: pd.DataFrame
     provenance: dict
     older: tuple[str, ...] = ()
+
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """The frame that the run returned, read when first asked for."""
+        return pd.read_csv(self.folder / "history.csv")
 
     @property
     def weights(self) -> dict:
@@ -87,7 +94,7 @@ def outdated(config: RunConfig, code: Code) -> list[Run]:
     for other in sorted(runs_folder().glob(f"{stem}-{'[0-9a-f]' * 8}")):
         if other != folder and (run := read(config, other)):
             differ = tuple(changed(run.provenance["code"], digests))
-            found.append(Run(config, other, run.history, run.provenance, differ))
+            found.append(replace(run, older=differ))
     return sorted(found, key=lambda run: -run.provenance["ended"])
 
 
@@ -101,11 +108,9 @@ def read(config: RunConfig, folder: Path) -> Run | None:
     """The finished run in ``folder``, or None if it is missing or damaged."""
     try:
         provenance = json.loads((folder / "run.json").read_text())
-        if any(checksum(folder / name) != sum_ for name, sum_ in provenance["files"].items()):
-            return None
         if not isinstance(provenance["ended"], float) or not isinstance(provenance["code"], dict):
             return None
-        return Run(config, folder, pd.read_csv(folder / "history.csv"), provenance)
+        return Run(config, folder, provenance) if _is_whole(folder, provenance["files"]) else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -114,3 +119,29 @@ def checksum(path: Path) -> str:
     """The SHA-256 sum of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+CHECKED = ".checked"  # in the folder of a run
+SETTLED_S = 10  # a file system's clock is coarse: younger files are not remembered as checked
+
+
+def _is_whole(folder: Path, sums: dict[str, str]) -> bool:
+    """Whether each file has its sum. Summed once: what stands for a content is remembered beside it.
+
+    That is the file's sum, size, number and times, of which the last is the system's own: it moves with each write,
+    whatever the writer says of the time.
+    """
+    stands: dict[str, tuple[str, int, int, int, int]] = {}
+    for name, sum_ in sums.items():
+        stat = (folder / name).stat()
+        stands[name] = (sum_, stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns)
+    remembered = folder / CHECKED
+    with suppress(OSError, ValueError):
+        if json.loads(remembered.read_text()) == {name: [*known] for name, known in stands.items()}:
+            return True
+    if any(checksum(folder / name) != sum_ for name, sum_ in sums.items()):
+        return False
+    if all(ctime < time.time_ns() - SETTLED_S * 10**9 for *_, ctime in stands.values()):
+        with suppress(OSError):  # a store that may only be read is summed each time
+            remembered.write_text(json.dumps(stands))
+    return True
