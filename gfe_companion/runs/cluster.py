@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import sys
 import time
+import warnings
 from collections.abc import Iterable
 from concurrent.futures import CancelledError
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
-
-import cloudpickle
 
 from gfe_companion.datasets.base import Source
 from gfe_companion.runs import store
@@ -26,10 +25,10 @@ from gfe_companion.runs.worker import Files, Refused, given, perform, versions_h
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-ANSWER_S = 20  # in which a scheduler must answer
+ANSWER_S = 10  # in which a scheduler must answer
 RETRIES = 2  # of a run that ended with an error, as a disk or a download may fail for once
 LOOKED_S = 0.05  # between two looks at what has come back
-NEEDED = "install it by: .venv/bin/python -m pip install 'distributed' 'dask-jobqueue'"
+INSTALL = "install what the extra `cluster` names, pip install distributed dask-jobqueue"
 
 
 class NoCluster(RuntimeError):
@@ -43,12 +42,10 @@ def connect(scheduler: str) -> Client:
     Raises :class:`NoCluster` where none answers within :data:`ANSWER_S` seconds.
     """
     try:
-        import dask
         from distributed import Client
     except ImportError as error:
-        raise NoCluster(f"--scheduler needs the package distributed ({error}): {NEEDED}") from error
+        raise NoCluster(f"--scheduler needs the package distributed ({error}): {INSTALL}.") from error
     remedy = "start one (dask scheduler), or call again without --scheduler"
-    dask.config.set({"distributed.admin.large-graph-warning-threshold": "10GB"})
     try:
         address = scheduler if "://" in scheduler else json.loads(Path(scheduler).read_text())["address"]
         return Client(address, timeout=ANSWER_S, set_as_default=False)
@@ -105,6 +102,8 @@ def _submitted(
     client: Client, missing: list[RunConfig], origins: dict[str, Source], present: Code
 ) -> dict[RunConfig, Future]:
     """A future for each of the ``missing`` runs, which waits for those of the runs that it rests on."""
+    from distributed.protocol.pickle import dumps
+
     futures: dict[RunConfig, Future] = {}
     wanted, versions, forced = set(missing), versions_here(), forced_since()
 
@@ -115,13 +114,15 @@ def _submitted(
         if config in wanted:
             data = str(origins[config.trained.dataset].folder or "")
             needed = [future_of(dependency) for dependency in config.dependencies()]
-            told = (cloudpickle.dumps(config), present.rests_on(config), versions, data, forced, needed)
+            told = (dumps(config), present.rests_on(config), versions, data, forced, needed)
             futures[config] = client.submit(perform, *told, pure=False, retries=RETRIES, key=key)
         else:
             futures[config] = client.submit(given, files_of(config, present), pure=False, key=key)
         return futures[config]
 
-    return {config: future_of(config) for config in missing}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sending large graph")  # runs that are here already have weights
+        return {config: future_of(config) for config in missing}
 
 
 def files_of(config: RunConfig, present: Code) -> Files:

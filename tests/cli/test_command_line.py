@@ -56,7 +56,7 @@ def test_defaults_and_exit_code_of_the_pipeline(pipeline):
     assert options == {
         "profile": "quick", "data": "auto", "only": [], "start": None, "force": False, "seeds": None, "jobs": 0,
         "device": "auto", "publish": False, "keep_going": False, "lab": False, "parameters": {}, "plan": False,
-        "keep_runs": False,
+        "keep_runs": False, "scheduler": None, "workers": 0,
     }  # fmt: skip
 
 

@@ -36,6 +36,7 @@ def options(**changed):
     defaults = {
         "profile": "smoke", "data": "embedded", "only": [], "start": None, "force": False, "seeds": None, "jobs": 1,
         "device": "cpu", "publish": False, "keep_going": False, "parameters": {}, "plan": False, "keep_runs": False,
+        "scheduler": None, "workers": 0,
     }  # fmt: skip
     return argparse.Namespace(**defaults | changed)
 
