@@ -98,8 +98,10 @@ def bench_parser() -> Parser:
         lambda text: [int(n) for n in text.split(",")],
     )
     add = made.add_argument
-    parts = "one of them only; repeatable (default: all three)"
-    add("--only", choices=("encoding", "training", "scaling"), action="append", default=[], help=parts)
+    parts = "one of them only; repeatable (default: the first three)"
+    names = ("encoding", "training", "scaling", "grid", "overhead")
+    add("--only", choices=names, action="append", default=[], help=parts)
+    add("--runs", type=count, default=10_000, metavar="N", help="runs of the grid whose overhead is measured")
     add("--images", type=counts, default=[256, 10_000], metavar="256,10000", help="test images of the encoding races")
     add(
         "--train",

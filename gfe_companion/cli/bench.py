@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 from torch import Generator, Tensor, nn
 
+from gfe_companion.cli import bench_grid
 from gfe_companion.cli.environment import Exit
 from gfe_companion.datasets import Dataset, load
 from gfe_companion.methods import FAST, FAST_TEST, LITERAL, UNCAPPED, Entrant, entrants
@@ -227,6 +228,14 @@ def main(options: argparse.Namespace) -> int:
         frame = seeds_at_once(dataset, setting.device)
         _show(frame, "Training several seeds at once, one thread: milliseconds of an iteration for each seed")
         results["seeds at once"] = frame.to_dict("records")
+    if "grid" in chosen:
+        frame = bench_grid.throughput(setting)
+        _show(frame, f"Table 1's smoke trainings of {len(bench_grid.SEEDS)} seeds; {bench_grid.idle_percent()}")
+        results["grid"] = frame.to_dict("records")
+    if "overhead" in chosen:
+        frame = bench_grid.overhead(setting, options.runs)
+        _show(frame, f"What a grid of {options.runs:,} runs costs besides the runs")
+        results["overhead"] = frame.to_dict("records")
     path = Path(options.json) if options.json else home() / "build" / "bench.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(results, indent=1))
