@@ -116,6 +116,7 @@ def bench_parser() -> Parser:
     add("--data", default="auto", metavar="auto|embedded|DIR", help=sources)
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default: auto)")
     add("--threads", type=count, default=0, metavar="N", help="threads of encoding races (default: all cores)")
+    add("--publish", action="store_true", help="put the tables of grid and overhead into cluster/ and README.md")
     add("--json", metavar="FILE", default="", help="where the results go (default: build/bench.json)")
     return made
 

@@ -228,14 +228,12 @@ def main(options: argparse.Namespace) -> int:
         frame = seeds_at_once(dataset, setting.device)
         _show(frame, "Training several seeds at once, one thread: milliseconds of an iteration for each seed")
         results["seeds at once"] = frame.to_dict("records")
-    if "grid" in chosen:
-        frame = bench_grid.throughput(setting)
-        _show(frame, f"Table 1's smoke trainings of {len(bench_grid.SEEDS)} seeds; {bench_grid.idle_percent()}")
-        results["grid"] = frame.to_dict("records")
-    if "overhead" in chosen:
-        frame = bench_grid.overhead(setting, options.runs)
-        _show(frame, f"What a grid of {options.runs:,} runs costs besides the runs")
-        results["overhead"] = frame.to_dict("records")
+    tables = bench_grid.measured(chosen, setting, options.repeats, options.runs)
+    for name, (title, frame) in tables.items():
+        _show(frame, title)
+        results[name] = frame.to_dict("records")
+    if options.publish:
+        bench_grid.publish(tables)
     path = Path(options.json) if options.json else home() / "build" / "bench.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(results, indent=1))

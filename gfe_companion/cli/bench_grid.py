@@ -6,10 +6,11 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from math import ceil
 from pathlib import Path
-from statistics import median
+from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 
@@ -18,14 +19,34 @@ import psutil
 from joblib.externals.loky import get_reusable_executor
 
 from gfe_companion.cli.plan import Plan
+from gfe_companion.methods import METHODS
 from gfe_companion.runs import cluster
 from gfe_companion.runs.config import RunConfig
-from gfe_companion.runs.profiles import PROFILES, Setting
+from gfe_companion.runs.profiles import PROFILES, ROOT, Setting
 from gfe_companion.runs.stand_in import Sleeps
 from gfe_companion.runs.store import run_grid
+from gfe_companion.site.publish import with_results
 from gfe_companion.studies import plans
+from gfe_companion.studies.results import markdown
 
-SEEDS = tuple(range(6))  # of the trainings whose throughput is measured
+SEEDS = tuple(range(4))  # of the trainings whose throughput is measured
+PUBLISHED = ROOT / "cluster"  # where the tables of this module are committed
+LARGE = {"seeds": 100, "data sets": 5, "images": 100_000_000}  # a grid to think about, in images seen in training
+
+
+def measured(chosen: list[str], setting: Setting, repeats: int, runs: int) -> dict[str, tuple[str, pd.DataFrame]]:
+    """The tables of those parts that are ``chosen``: their title and numbers, by the name of their file."""
+    found, beside = {}, f"{psutil.cpu_percent(interval=2):.0f} % of {os.cpu_count()} cores were busy before"
+    if "grid" in chosen:
+        title = f"Table 1's smoke trainings of {len(SEEDS)} seeds, median of {repeats}; {beside}"
+        found["cluster_grid"] = (title, throughput(setting, repeats))
+    if "overhead" in chosen:
+        title = f"What a grid of {runs:,} runs costs besides its runs; {beside}"
+        found["cluster_overhead"] = (title, overhead(setting, runs))
+    if found:
+        large = " x ".join(f"{count:,} {name}" for name, count in LARGE.items())
+        found["cluster_hours"] = (f"{large}: from the published seconds of trainings on one thread", on_paper())
+    return found
 
 
 @contextmanager
@@ -84,28 +105,34 @@ def throughput(setting: Setting, repeats: int = 3) -> pd.DataFrame:
     """Seconds of Table 1's trainings of the smoke profile for :data:`SEEDS`, start of processes included.
 
     By one process, by two, and by two workers of a Dask cluster on this machine, in turn, ``repeats`` times. Columns:
-    where, runs, seconds (median), low, high, times (faster than one process, the median of the turns' ratios).
+    where, runs, seconds (median), low, high, times (faster than one process, the median of the turns' ratios), and
+    processor_s, what all processes used together (median), which hardly depends on what runs beside.
     """
     few = replace(setting, profile=PROFILES["smoke"], seeds=SEEDS)
     configs = list(dict.fromkeys(config.training for config in plans.table1(few).config))
-    seconds: dict[str, list[float]] = {"1 process": [], "2 processes": [], "2 Dask workers": []}
-    for _ in range(repeats):
-        for where, clock in seconds.items():
-            with _elsewhere() as folder:
+    places = ("1 process", "2 processes", "2 Dask workers")
+    rows: list[dict] = []
+    for turn in range(repeats):
+        for where in places:
+            before = _used()
+            with _elsewhere() as folder, ExitStack() as stack:
                 if where == "2 Dask workers":
-                    with loopback(folder, 2) as (scheduler, _processes):
-                        os.environ["GFE_SCHEDULER"] = scheduler
-                        clock.append(_seconds(configs, few))
-                else:
-                    clock.append(_seconds(configs, replace(few, jobs=int(where[0]))))
-    rows = [
-        {
-            "where": where, "runs": len(configs), "seconds": median(clock), "low": min(clock), "high": max(clock),
-            "times": median(one / here for one, here in zip(seconds["1 process"], clock, strict=True)),
-        }
-        for where, clock in seconds.items()
-    ]  # fmt: skip
-    return pd.DataFrame(rows)
+                    os.environ["GFE_SCHEDULER"], _ = stack.enter_context(loopback(folder, 2))
+                took = _seconds(configs, replace(few, jobs=int(where[0])))
+            rows.append({"turn": turn, "where": where, "seconds": took, "processor_s": _used() - before})
+    frame = pd.DataFrame(rows)
+    alone = frame[frame["where"] == places[0]].set_index("turn").seconds
+    frame["times"] = frame.turn.map(alone) / frame.seconds
+    found = frame.groupby("where", sort=False).agg(
+        seconds=("seconds", "median"), low=("seconds", "min"), high=("seconds", "max"), times=("times", "median"),
+        processor_s=("processor_s", "median"),
+    )  # fmt: skip
+    return found.reset_index().assign(runs=len(configs))
+
+
+def _used() -> float:
+    """Seconds of processor that this process and those of its children that have ended used until now."""
+    return sum(used.ru_utime + used.ru_stime for used in map(getrusage, (RUSAGE_SELF, RUSAGE_CHILDREN)))
 
 
 def overhead(setting: Setting, count: int = 10_000, workers: int = 2, pause: float = 0.01) -> pd.DataFrame:
@@ -145,6 +172,34 @@ def overhead(setting: Setting, count: int = 10_000, workers: int = 2, pause: flo
     return pd.DataFrame(rows)
 
 
+def on_paper(figures: Path = ROOT / "figures" / "paper", workers: tuple[int, ...] = (20, 500, 5000)) -> pd.DataFrame:
+    """Hours of :data:`LARGE` by each method, from the published seconds of the longest training of it.
+
+    A training is one thread's, so that more workers than trainings do not help. Columns: method, seconds an image (in
+    training), hours of one training, and hours in all, by one worker and by ``workers``.
+    """
+    curves = pd.concat([pd.read_csv(figures / f"{name}.csv") for name in ("fig4_right", "fig8_clock")])
+    longest = curves.sort_values("images").groupby("method").tail(1).set_index("method")
+    trainings, rows = LARGE["seeds"] * LARGE["data sets"], []
+    for method in [name for name in METHODS if name in longest.index]:
+        an_image = longest.seconds[method] / longest.images[method]
+        one = an_image * LARGE["images"] / 3600
+        hours = {"one training": one, "1 worker": trainings * one}
+        hours |= {f"{count:,} workers": ceil(trainings / count) * one for count in workers}
+        row = {"method": METHODS[method].look.short, "ms an image": f"{1000 * an_image:.2f}"}
+        rows.append(row | {name: f"{each:,.0f} h" for name, each in hours.items()})
+    return pd.DataFrame(rows)
+
+
+def publish(tables: dict[str, tuple[str, pd.DataFrame]]) -> None:
+    """Put ``tables``, (title, frame) by name, into :data:`PUBLISHED` and README."""
+    for name, (title, frame) in tables.items():
+        shown = frame.map(lambda value: f"{value:.3g}" if isinstance(value, float) else value)
+        (PUBLISHED / f"{name}.md").write_text(f"**{title}**\n\n{markdown(shown)}\n", encoding="utf-8")
+    readme = ROOT / "README.md"
+    readme.write_text(with_results(readme.read_text(encoding="utf-8"), PUBLISHED), encoding="utf-8")
+
+
 def _seconds(configs: list[RunConfig], setting: Setting) -> float:
     started = time.perf_counter()
     run_grid(configs, setting)
@@ -154,8 +209,3 @@ def _seconds(configs: list[RunConfig], setting: Setting) -> float:
 def _busy(process: psutil.Process) -> float:
     times = process.cpu_times()
     return times.user + times.system
-
-
-def idle_percent() -> str:
-    """What ran beside: the machine's load before anything is timed, in words for a table's title."""
-    return f"{psutil.cpu_percent(interval=2):.0f} % of {os.cpu_count()} cores busy before"
