@@ -42,12 +42,14 @@ def connect(scheduler: str) -> Client:
     Raises :class:`NoCluster` where none answers within :data:`ANSWER_S` seconds.
     """
     try:
-        from distributed import Client
+        from distributed import Client, Security
     except ImportError as error:
         raise NoCluster(f"--scheduler needs the package distributed ({error}): {INSTALL}.") from error
     remedy = "start one (dask scheduler), or call again without --scheduler"
     try:
         address = scheduler if "://" in scheduler else json.loads(Path(scheduler).read_text())["address"]
+        if address.startswith("tls") and not Security().get_connection_args("client").get("ssl_context"):
+            raise ValueError("no certificate is named, see README's section on clusters")
         return Client(address, timeout=ANSWER_S, set_as_default=False)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:  # a timeout is an OSError
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
