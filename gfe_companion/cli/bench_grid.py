@@ -106,7 +106,7 @@ def throughput(setting: Setting, repeats: int = 3) -> pd.DataFrame:
 
     By one process, by two, and by two workers of a Dask cluster on this machine, in turn, ``repeats`` times. Columns:
     where, runs, seconds (median), low, high, times (faster than one process, the median of the turns' ratios), and
-    processor_s, what all processes used together (median), which hardly depends on what runs beside.
+    processor_s, what all processes used together (median), and memory_mb, the largest memory of a Dask worker.
     """
     few = replace(setting, profile=PROFILES["smoke"], seeds=SEEDS)
     configs = list(dict.fromkeys(config.training for config in plans.table1(few).config))
@@ -115,17 +115,20 @@ def throughput(setting: Setting, repeats: int = 3) -> pd.DataFrame:
     for turn in range(repeats):
         for where in places:
             before = _used()
+            processes: dict[str, psutil.Process] = {}
             with _elsewhere() as folder, ExitStack() as stack:
                 if where == "2 Dask workers":
-                    os.environ["GFE_SCHEDULER"], _ = stack.enter_context(loopback(folder, 2))
+                    os.environ["GFE_SCHEDULER"], processes = stack.enter_context(loopback(folder, 2))
                 took = _seconds(configs, replace(few, jobs=int(where[0])))
+                memory = _memory(processes)
             rows.append({"turn": turn, "where": where, "seconds": took, "processor_s": _used() - before})
+            rows[-1]["memory_mb"] = memory
     frame = pd.DataFrame(rows)
     alone = frame[frame["where"] == places[0]].set_index("turn").seconds
     frame["times"] = frame.turn.map(alone) / frame.seconds
     found = frame.groupby("where", sort=False).agg(
         seconds=("seconds", "median"), low=("seconds", "min"), high=("seconds", "max"), times=("times", "median"),
-        processor_s=("processor_s", "median"),
+        processor_s=("processor_s", "median"), memory_mb=("memory_mb", "max"),
     )  # fmt: skip
     return found.reset_index().assign(runs=len(configs))
 
@@ -157,8 +160,7 @@ def overhead(setting: Setting, count: int = 10_000, workers: int = 2, pause: flo
             row("made on the cluster, beyond sleeping", took - count * pause / workers)
             row("  of it the scheduler's processor time", _busy(processes["scheduler"]) - before)
             row("  of it the caller's processor time", time.process_time() - mine)
-            resident = max(process.memory_info().rss for name, process in processes.items() if "worker" in name)
-            rows.append({"what": "memory of a worker, MB", "seconds": resident / 1e6})
+            rows.append({"what": "memory of a worker, MB", "seconds": _memory(processes)})
             os.environ["GFE_SCHEDULER"] = ""
         row("found finished", _seconds(configs, setting))
         row("found finished once more", _seconds(configs, setting))
@@ -204,6 +206,12 @@ def _seconds(configs: list[RunConfig], setting: Setting) -> float:
     started = time.perf_counter()
     run_grid(configs, setting)
     return time.perf_counter() - started
+
+
+def _memory(processes: dict[str, psutil.Process]) -> float:
+    """The largest memory of a worker among ``processes``, in MB."""
+    resident = [process.memory_info().rss / 1e6 for name, process in processes.items() if name.startswith("worker")]
+    return max(resident, default=float("nan"))
 
 
 def _busy(process: psutil.Process) -> float:

@@ -207,7 +207,7 @@ timeout 60 $PYTHON -P -c "{program.replace("Sleeps(0,", "Sleeps(1,")}" 2>&1 | ta
 rm key.pem
 timeout 60 env $variables $PYTHON -P -c "{program.replace("Sleeps(0,", "Sleeps(2,")}" 2>&1 | tail -n 1
 grep -o '"address": "tls' scheduler.json
-kill $worker $scheduler
+kill -9 $worker $scheduler
 """
     told = os.environ | {"PYTHON": sys.executable, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(["sh", "-c", script], cwd=tmp_path, env=told, capture_output=True, text=True, timeout=240)
