@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from statistics import median
 
 from gfe_companion.runs.config import RunConfig
-from gfe_companion.runs.folders import runs_folder
-
-FOLDER = re.compile(r"(.+-[0-9a-f]{10})-[0-9a-f]{8}")
+from gfe_companion.runs.folders import FOLDER, runs_folder
 
 
 class Durations:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -22,6 +23,10 @@ import torch
 from gfe_companion.runs.code import Code, changed, code_key, now
 from gfe_companion.runs.config import RunConfig
 from gfe_companion.runs.profiles import home
+
+FOLDER = re.compile(r"([^.].*-[0-9a-f]{10})-[0-9a-f]{8}")  # settings and code
+CHECKED = ".checked"  # in the folder of a run: what its files were when their sums were right
+SETTLED_S = 10  # a file system's clock is coarse: what changed less long ago may change again unseen
 
 # Runs that this process has been given, by the name of their folder, each with the modules that changed since.
 handed_out: dict[str, tuple[str, ...]] = {}
@@ -89,13 +94,32 @@ def find(config: RunConfig, code: Code, exact: bool = False) -> Run | None:
 def outdated(config: RunConfig, code: Code) -> list[Run]:
     """The whole runs of the same settings under other code than ``code``, the newest first."""
     digests, folder = code.rests_on(config), folder_of(config, code)
-    stem = folder.name.rpartition("-")[0]
     found = []
-    for other in sorted(runs_folder().glob(f"{stem}-{'[0-9a-f]' * 8}")):
+    for other in _of_same_settings(runs_folder()).get(folder.name.rpartition("-")[0], ()):
         if other != folder and (run := read(config, other)):
             differ = tuple(changed(run.provenance["code"], digests))
             found.append(replace(run, older=differ))
     return sorted(found, key=lambda run: -run.provenance["ended"])
+
+
+def _of_same_settings(runs: Path) -> dict[str, list[Path]]:
+    """The folders of ``runs`` by the part of their names that does not stand for code; listed anew after a change."""
+    try:
+        changed_ns = runs.stat().st_mtime_ns
+    except OSError:
+        return {}
+    if _listed and _listed[0] == (runs, changed_ns):
+        return _listed[1]
+    found: dict[str, list[Path]] = {}
+    for name in sorted(os.listdir(runs)):
+        if named := FOLDER.fullmatch(name):
+            found.setdefault(named[1], []).append(runs / name)
+    if changed_ns < time.time_ns() - SETTLED_S * 10**9:
+        _listed[:] = [(runs, changed_ns), found]
+    return found
+
+
+_listed: list = []  # the last answer of :func:`_of_same_settings`, and the folder and time that it holds for
 
 
 def finished(configs: list[RunConfig]) -> list[Run]:
@@ -119,10 +143,6 @@ def checksum(path: Path) -> str:
     """The SHA-256 sum of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-CHECKED = ".checked"  # in the folder of a run
-SETTLED_S = 10  # a file system's clock is coarse: younger files are not remembered as checked
 
 
 def _is_whole(folder: Path, sums: dict[str, str]) -> bool:
