@@ -29,7 +29,7 @@ from gfe_companion.site.publish import with_results
 from gfe_companion.studies import plans
 from gfe_companion.studies.results import markdown
 
-SEEDS = tuple(range(4))  # of the trainings whose throughput is measured
+SEEDS = tuple(range(8))  # of the trainings whose throughput is measured
 PUBLISHED = ROOT / "cluster"  # where the tables of this module are committed
 LARGE = {"seeds": 100, "data sets": 5, "images": 100_000_000}  # a grid to think about, in images seen in training
 
@@ -108,7 +108,7 @@ def throughput(setting: Setting, repeats: int = 3) -> pd.DataFrame:
     where, runs, seconds (median), low, high, times (faster than one process, the median of the turns' ratios), and
     processor_s, what all processes used together (median), and memory_mb, the largest memory of a Dask worker.
     """
-    few = replace(setting, profile=PROFILES["smoke"], seeds=SEEDS)
+    few = replace(setting, profile=replace(PROFILES["smoke"], pool_from=2), seeds=SEEDS)
     configs = list(dict.fromkeys(config.training for config in plans.table1(few).config))
     places = ("1 process", "2 processes", "2 Dask workers")
     rows: list[dict] = []
