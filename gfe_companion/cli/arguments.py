@@ -21,7 +21,7 @@ experiments that they need, and write figures, tables and a report. What an earl
 interrupted call goes on where it stopped."""
 
 RUN_MORE = """\
-exit codes: 0 done, 1 a notebook failed, 2 wrong arguments, 3 no environment, 4 no data, 130 interrupted,
+exit codes: 0 done, 1 a notebook failed, 2 wrong arguments, 3 no environment or no cluster, 4 no data, 130 interrupted,
             141 nobody reads its output any more, 143 terminated
 
 variables: GFE_HOME=DIR holds what is written, runs/, figures/, build/, data/ and lab/ (default: this folder);
@@ -85,6 +85,16 @@ def parameter(text: str) -> tuple[str, str]:
     return name, value
 
 
+def scheduler(text: str) -> str:
+    """A Dask scheduler: 'tcp://host:8786', 'tls://host:8786', or the file that it wrote, made absolute."""
+    if re.fullmatch(r"(tcp|tls)://[^\s/]+:\d{1,5}", text):
+        return text
+    path = Path(text).expanduser().absolute()
+    if "://" in text or not path.is_file():
+        raise argparse.ArgumentTypeError(f"{text!r} is neither tcp://HOST:PORT nor a file that a Dask scheduler wrote")
+    return str(path)
+
+
 def bench_parser() -> Parser:
     """Return the parser of the flags of `bench`."""
     raw = argparse.RawDescriptionHelpFormatter
@@ -96,8 +106,10 @@ def bench_parser() -> Parser:
         lambda text: [int(n) for n in text.split(",")],
     )
     add = made.add_argument
-    parts = "one of them only; repeatable (default: all three)"
-    add("--only", choices=("encoding", "training", "scaling"), action="append", default=[], help=parts)
+    parts = "one of them only; repeatable (default: the first three)"
+    names = ("encoding", "training", "scaling", "grid", "overhead")
+    add("--only", choices=names, action="append", default=[], help=parts)
+    add("--runs", type=count, default=10_000, metavar="N", help="runs of the grid whose overhead is measured")
     add("--images", type=counts, default=[256, 10_000], metavar="256,10000", help="test images of the encoding races")
     add(
         "--train",
@@ -107,23 +119,12 @@ def bench_parser() -> Parser:
         help="training images of the training races",
     )
     add("--repeats", type=count, default=5, metavar="N", help="timings of each (default 5)")
-    add(
-        "--limit",
-        type=count,
-        default=60,
-        metavar="S",
-        help="seconds an encoding may take (default 60)",
-    )
+    add("--limit", type=count, default=60, metavar="S", help="seconds an encoding may take (default 60)")
     sources = "auto (default): GFE_DATA's folder, or what can be had; embedded: those shipped; DIR: where MNIST/raw is"
     add("--data", default="auto", metavar="auto|embedded|DIR", help=sources)
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default: auto)")
-    add(
-        "--threads",
-        type=count,
-        default=0,
-        metavar="N",
-        help="threads of encoding races (default: all cores)",
-    )
+    add("--threads", type=count, default=0, metavar="N", help="threads of encoding races (default: all cores)")
+    add("--publish", action="store_true", help="put the tables of grid and overhead into cluster/ and README.md")
     add("--json", metavar="FILE", default="", help="where the results go (default: build/bench.json)")
     return made
 
@@ -168,6 +169,11 @@ def parser() -> Parser:
         metavar="N",
         help="experiments side by side (default 0: one on each core; smoke runs a few one by one)",
     )
+    there = "send the experiments to the workers of this Dask cluster"
+    add("--scheduler", type=scheduler, metavar="tcp://HOST:PORT|FILE", help=there)
+    add(
+        "--workers", type=jobs, default=0, metavar="N", help="with --plan: tell the time that N workers would take, too"
+    )
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default: auto)")
     published = "put the results of the paper profile into figures/paper/, notebooks/ and README.md, to be committed"
     add("--publish", action="store_true", help=published)
@@ -201,6 +207,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     options.for_lab = for_lab
     if options.publish and (options.profile != "paper" or options.data == "embedded" or options.parameters):
         raise Stop("--publish is for --profile paper on the real data, without -p", Exit.USAGE)
+    if options.workers and not options.plan:
+        raise Stop("--workers is for --plan; a cluster has the workers that are started there", Exit.USAGE)
     if options.keep_runs and (options.publish or options.force):
         other = "--publish" if options.publish else "--force"
         raise Stop(f"--keep-runs takes what older code computed, which {other} must not; drop one", Exit.USAGE)

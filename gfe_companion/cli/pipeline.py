@@ -17,6 +17,7 @@ from gfe_companion.cli.faults import explain
 from gfe_companion.cli.notebook import Notebook
 from gfe_companion.cli.plan import Plan
 from gfe_companion.datasets import DataError, Source, StandInWarning
+from gfe_companion.runs import cluster
 from gfe_companion.runs.profiles import ROOT, Setting, home
 from gfe_companion.site import report
 from gfe_companion.site.publish import publish
@@ -48,6 +49,11 @@ def main(options: argparse.Namespace) -> int:
     for notebook in chosen:
         notebook.take(origins)
     with _told_to_kernels(options):
+        if (scheduler := os.environ["GFE_SCHEDULER"]) and not options.plan:
+            try:
+                cluster.connect(scheduler).close()
+            except cluster.NoCluster as error:
+                return _say(str(error), Exit.ENVIRONMENT)
         return _plan(chosen, setting, options) if options.plan else _run(chosen, setting, options)
 
 
@@ -64,8 +70,9 @@ def _located(setting: Setting, chosen: list[Notebook]) -> dict[str, Source]:
 
 @contextmanager
 def _told_to_kernels(options: argparse.Namespace) -> Iterator[None]:
-    """Which runs are good enough, in the environment that the kernels of the notebooks get."""
+    """Which runs are good enough and where they are made, in the environment that the kernels of the notebooks get."""
     told = {"GFE_FORCE": str(time.time()) if options.force else "", "GFE_KEEP_RUNS": "1" if options.keep_runs else ""}
+    told["GFE_SCHEDULER"] = options.scheduler or os.environ.get("GFE_SCHEDULER", "")
     before = {name: os.environ.get(name) for name in told}
     os.environ |= told
     try:
@@ -79,7 +86,7 @@ def _told_to_kernels(options: argparse.Namespace) -> Iterator[None]:
 
 def _plan(chosen: list[Notebook], setting: Setting, options: argparse.Namespace) -> int:
     """Print what would be done. Executes nothing, downloads nothing."""
-    plan = Plan(setting, options.force)
+    plan = Plan(setting, options.force, options.workers)
     for name in dict.fromkeys(name for notebook in chosen for name in notebook.datasets):
         if setting.would_download(name):
             print(f"{name}: would be downloaded first")

@@ -2,60 +2,31 @@
 
 from __future__ import annotations
 
-import json
-import re
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
-from statistics import median
 
 from gfe_companion.cli.notebook import Notebook
 from gfe_companion.runs import code
 from gfe_companion.runs.config import RunConfig
-from gfe_companion.runs.folders import find, folder_of, outdated, runs_folder
+from gfe_companion.runs.durations import Durations, elapsed_with, in_words
+from gfe_companion.runs.folders import find, folder_of, outdated
 from gfe_companion.runs.profiles import Setting
 
 NAMED = 3  # runs of a group that are named; the others are counted
-FOLDER = re.compile(r"(.+-[0-9a-f]{10})-[0-9a-f]{8}")
-
-
-class Durations:
-    """How long earlier runs took, whatever their code."""
-
-    def __init__(self) -> None:
-        self.same: dict[str, tuple[float, float]] = {}  # of the same settings: when, seconds
-        self.alike: dict[str, list[float]] = {}  # seconds an image, by kind of work
-        for path in sorted(runs_folder().glob("[!.]*/run.json")):
-            self._take(path)
-
-    def _take(self, path: Path) -> None:
-        try:
-            told = json.loads(path.read_text(encoding="utf-8"))
-            ended, seconds, work = float(told["ended"]), float(told["duration_s"]), told["work"]
-            kind, images = str(work["kind"]), int(work["images"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return
-        if named := FOLDER.fullmatch(path.parent.name):
-            self.same[named[1]] = max(self.same.get(named[1], (0.0, 0.0)), (ended, seconds))
-            self.alike.setdefault(kind, []).append(seconds / max(images, 1))
-
-    def of(self, config: RunConfig) -> float | None:
-        """Seconds that ``config`` may take: as long as it took before, or as others of its kind for so many images."""
-        if before := self.same.get(f"{config.name}-{config.key}"):
-            return before[1]
-        kind, images = config.work
-        return median(self.alike[kind]) * images if kind in self.alike else None
 
 
 @dataclass
 class Plan:
     """What is to be done for some notebooks; runs that several of them need are planned once.
 
-    ``forced``: all is to be computed again. Runs of older code count as current where these are kept.
+    ``forced``: all is to be computed again. Runs of older code count as current where these are kept. ``workers`` of a
+    cluster: for how long these would take is told too.
     """
 
     setting: Setting
     forced: bool = False
+    workers: int = 0
     durations: Durations = field(default_factory=Durations)
     planned: dict[RunConfig, float | None] = field(default_factory=dict)
 
@@ -67,10 +38,10 @@ class Plan:
         groups: dict[str, list[RunConfig]] = {}
         counts = {"current": 0, "of older code and kept": 0, "to be computed": 0, "planned above": 0}
         present = code.now()
-        waiting = [(config, False) for config in notebook.needs()]
+        waiting = deque((config, False) for config in notebook.needs())
         seen = set(waiting)
         while waiting:
-            config, exact = waiting.pop(0)  # exact: what is computed anew never rests on runs of older code
+            config, exact = waiting.popleft()  # exact: what is computed anew never rests on runs of older code
             found = None if self.forced else find(config, present, exact)
             if exact and (config, False) in seen and (found or config in self.planned):
                 continue  # counted already, as one that the notebook asks for
@@ -106,10 +77,10 @@ class Plan:
             return "in all: nothing to compute"
         seconds = list(self.planned.values())
         known = [each for each in seconds if each is not None]
-        jobs = min(self.setting.jobs, len(seconds))
-        text = f"in all: {len(seconds)} runs, {told(seconds)} on one core"
-        if known and jobs > 1:
-            text += f", {in_words(max(max(known), sum(known) / jobs))} with {jobs} side by side"
+        text = f"in all: {len(seconds):,} runs, {told(seconds)} on one core"
+        for count, where in ((self.setting.jobs, "side by side"), (self.workers, "workers")):
+            if known and count > 1:
+                text += f", {in_words(elapsed_with(count, self.planned))} with {count:,} {where}"
         return text
 
 
@@ -121,13 +92,6 @@ def told(seconds: Iterable[float | None]) -> str:
         return "time unknown"
     rest = len(seconds) - len(known)
     return f"about {in_words(sum(known))}" + (f", and unknown for {rest} of them" if rest else "")
-
-
-def in_words(seconds: float) -> str:
-    """Seconds, minutes or hours."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def _names(configs: list[RunConfig]) -> str:

@@ -119,6 +119,7 @@ def parts_of(value: object) -> Iterator[type | FunctionType]:
         yield value
 
 
+@lru_cache(maxsize=1024)
 def _has_code(kind: type) -> bool:
     own = [name for base in kind.__mro__[:-1] for name, held in vars(base).items() if callable(held) or _bound(held)]
     return any(not name.startswith("__") or name in ("__call__", "__post_init__") for name in own)

@@ -10,7 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+import re
+import time
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -20,29 +24,31 @@ from gfe_companion.runs.code import Code, changed, code_key, now
 from gfe_companion.runs.config import RunConfig
 from gfe_companion.runs.profiles import home
 
+FOLDER = re.compile(r"([^.].*-[0-9a-f]{10})-[0-9a-f]{8}")  # settings and code
+CHECKED = ".checked"  # in the folder of a run: what its files were when their sums were right
+SETTLED_S = 10  # a file system's clock is coarse: what changed less long ago may change again unseen
+
 # Runs that this process has been given, by the name of their folder, each with the modules that changed since.
 handed_out: dict[str, tuple[str, ...]] = {}
 broken_off: dict[str, str] = {}  # those of them that ended early, by the name of their configuration: why
 
 
-# What run.json held when it had no sum of its own. One that holds anything else must have it.
-BEFORE_SUMS = {
-    "config", "code", "data", "versions", "hardware", "host", "finished", "ended", "duration_s", "work", "files",
-}  # fmt: skip
-
-
 @dataclass(frozen=True)
 class Run:
-    """A finished run: ``history`` (a DataFrame), ``weights`` (read when asked for) and ``provenance`` of ``config``.
+    """A finished run of ``config``, with its ``provenance``.
 
     ``older`` names the modules that changed since it was made; none, unless runs of older code were asked for.
     """
 
     config: RunConfig
     folder: Path
-    history: pd.DataFrame
     provenance: dict
     older: tuple[str, ...] = ()
+
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """The frame that the run returned, read when first asked for."""
+        return pd.read_csv(self.folder / "history.csv")
 
     @property
     def weights(self) -> dict:
@@ -91,13 +97,32 @@ def find(config: RunConfig, code: Code, exact: bool = False) -> Run | None:
 def outdated(config: RunConfig, code: Code) -> list[Run]:
     """The whole runs of the same settings under other code than ``code``, the newest first."""
     digests, folder = code.rests_on(config), folder_of(config, code)
-    stem = folder.name.rpartition("-")[0]
     found = []
-    for other in sorted(runs_folder().glob(f"{stem}-{'[0-9a-f]' * 8}")):
+    for other in _of_same_settings(runs_folder()).get(folder.name.rpartition("-")[0], ()):
         if other != folder and (run := read(config, other)):
             differ = tuple(changed(run.provenance["code"], digests))
-            found.append(Run(config, other, run.history, run.provenance, differ))
+            found.append(replace(run, older=differ))
     return sorted(found, key=lambda run: -run.provenance["ended"])
+
+
+def _of_same_settings(runs: Path) -> dict[str, list[Path]]:
+    """The folders of ``runs`` by the part of their names that does not stand for code; listed anew after a change."""
+    try:
+        changed_ns = runs.stat().st_mtime_ns
+    except OSError:
+        return {}
+    if _listed and _listed[0] == (runs, changed_ns):
+        return _listed[1]
+    found: dict[str, list[Path]] = {}
+    for name in sorted(os.listdir(runs)):
+        if named := FOLDER.fullmatch(name):
+            found.setdefault(named[1], []).append(runs / name)
+    if changed_ns < time.time_ns() - SETTLED_S * 10**9:
+        _listed[:] = [(runs, changed_ns), found]
+    return found
+
+
+_listed: list = []  # the last answer of :func:`_of_same_settings`, and the folder and time that it holds for
 
 
 def finished(configs: list[RunConfig]) -> list[Run]:
@@ -110,13 +135,11 @@ def read(config: RunConfig, folder: Path) -> Run | None:
     """The finished run in ``folder``, or None if it is missing or damaged."""
     try:
         provenance = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        if provenance.get("sum") != sum_of(provenance) and not provenance.keys() <= BEFORE_SUMS:
-            return None
-        if any(checksum(folder / name) != sum_ for name, sum_ in provenance["files"].items()):
+        if provenance["sum"] != sum_of(provenance):
             return None
         if not isinstance(provenance["ended"], float) or not isinstance(provenance["code"], dict):
             return None
-        return Run(config, folder, pd.read_csv(folder / "history.csv"), provenance)
+        return Run(config, folder, provenance) if _is_whole(folder, provenance["files"]) else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -131,3 +154,25 @@ def checksum(path: Path) -> str:
     """The SHA-256 sum of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is_whole(folder: Path, sums: dict[str, str]) -> bool:
+    """Whether each file has its sum. Summed once: what stands for a content is remembered beside it.
+
+    That is the file's sum, size, number and times, of which the last is the system's own: it moves with each write,
+    whatever the writer says of the time.
+    """
+    stands: dict[str, tuple[str, int, int, int, int]] = {}
+    for name, sum_ in sums.items():
+        stat = (folder / name).stat()
+        stands[name] = (sum_, stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns)
+    remembered = folder / CHECKED
+    with suppress(OSError, ValueError):
+        if json.loads(remembered.read_text(encoding="utf-8")) == {name: [*known] for name, known in stands.items()}:
+            return True
+    if any(checksum(folder / name) != sum_ for name, sum_ in sums.items()):
+        return False
+    if all(ctime < time.time_ns() - SETTLED_S * 10**9 for *_, ctime in stands.values()):
+        with suppress(OSError):  # a store that may only be read is summed each time
+            remembered.write_text(json.dumps(stands), encoding="utf-8")
+    return True

@@ -12,11 +12,9 @@ import platform
 import shutil
 import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
-from hashlib import sha256
 from importlib.metadata import version
-from io import BytesIO
 from pathlib import Path
 from threading import Thread
 
@@ -24,19 +22,19 @@ import pandas as pd
 import torch
 from filelock import FileLock
 from joblib import Parallel, delayed
-from torch import Tensor
-from tqdm import tqdm
 
 from gfe_companion.datasets.base import Source
 from gfe_companion.datasets.registry import load
 from gfe_companion.runs import code
 from gfe_companion.runs.code import Code, require_loaded
 from gfe_companion.runs.config import RunConfig
+from gfe_companion.runs.durations import Durations, longest_first
 from gfe_companion.runs.folders import Run, checksum, find, finished, folder_of, forced_since, read, runs_folder, sum_of
 from gfe_companion.runs.profiles import Setting
+from gfe_companion.runs.progress import Progress
+from gfe_companion.runs.unfinished import BrokenOff, Kept, Saved
 
 __all__ = ["Run", "finished", "hardware", "run", "run_grid", "runs_folder"]
-SAVE_EVERY_S = 30
 
 
 def run(config: RunConfig, origin: Source) -> Run:
@@ -45,15 +43,17 @@ def run(config: RunConfig, origin: Source) -> Run:
     Raises :class:`~gfe_companion.runs.code.StaleCode` where it must be executed and its code changed on disk after it
     was read into memory.
     """
-    return _run(config, origin, code.now())
+    return make(config, origin, code.now(), exact=False)
 
 
 def run_grid(configs: Iterable[RunConfig], setting: Setting) -> list[Run]:
-    """The runs of all ``configs`` in order, those that others depend on first, ``setting.jobs`` at a time.
+    """The runs of all ``configs`` in order, those that others depend on first.
 
-    Fewer than the profile's ``pool_from`` go one after another, for which no process has to start.
-    A run uses one thread and its own generator, so its result does not depend on how many go side by side.
-    Raises :class:`~gfe_companion.runs.code.StaleCode` as :func:`run`, before any is executed.
+    They go side by side: on the workers of the Dask scheduler that GFE_SCHEDULER names, else in ``setting.jobs``
+    processes of this machine. Fewer than the profile's ``pool_from`` go one after another there, for which no process
+    has to start. A run uses one thread and its own generator, so its result does not depend on how many go side by
+    side, or where. Raises :class:`~gfe_companion.runs.code.StaleCode` as :func:`run`, before any is executed, and
+    :class:`~gfe_companion.runs.cluster.NoCluster`.
     """
     configs, present = list(configs), code.now()
     origins = {name: setting.source(name) for name in dict.fromkeys(config.trained.dataset for config in configs)}
@@ -61,27 +61,62 @@ def run_grid(configs: Iterable[RunConfig], setting: Setting) -> list[Run]:
     stages = [[config for config, there in found.items() if there is None]]
     while needed := dict.fromkeys(dependency for config in stages[0] for dependency in config.dependencies()):
         stages.insert(0, [config for config in needed if find(config, present, exact=True) is None])
-    for config in dict.fromkeys(config for stage in stages for config in stage):
+    missing = list(dict.fromkeys(config for stage in stages for config in stage))
+    for config in missing:
         require_loaded(config, present.rests_on(config))
-    for stage in stages:
-        missing = [config for config in stage if find(config, present, exact=True) is None]
-        if missing:
-            jobs = min(setting.jobs, len(missing)) if len(missing) >= setting.profile.pool_from else 1
+    if missing:
+        durations = Durations()
+        if scheduler := os.environ.get("GFE_SCHEDULER"):
+            from gfe_companion.runs.cluster import make_there
+
+            make_there(scheduler, longest_first(missing, durations), origins, present, durations)
+        else:
+            _make_here(missing, origins, present, durations, setting)
+    return [found[config] or make(config, origins[config.trained.dataset], present, False) for config in configs]
+
+
+def _make_here(
+    missing: list[RunConfig], origins: dict[str, Source], present: Code, durations: Durations, setting: Setting
+) -> None:
+    """Make the ``missing`` runs in processes of this machine, as soon as the runs that they rest on are there."""
+    jobs = 1
+
+    def state(left: int) -> tuple[int, str]:
+        return min(jobs, left), ""
+
+    with Progress(missing, durations, state) as progress:
+        while ready := [config for config in progress.left if progress.left.keys().isdisjoint(config.dependencies())]:
+            jobs = min(setting.jobs, len(ready)) if len(ready) >= setting.profile.pool_from else 1
             made = Parallel(jobs, return_as="generator_unordered")(
                 delayed(_work)(config, origins[config.trained.dataset], os.getpid(), present.rests_on(config))
-                for config in missing
+                for config in (longest_first(ready, durations) if jobs > 1 else ready)
             )
-            for _ in tqdm(made, total=len(missing), desc="runs", unit="run"):
-                pass
-    return [found[config] or _run(config, origins[config.trained.dataset], present) for config in configs]
+            for config in made:
+                progress.done(make(config, origins[config.trained.dataset], present))
 
 
-def _run(config: RunConfig, origin: Source, present: Code, exact: bool = False) -> Run:
+def make(config: RunConfig, origin: Source, present: Code, exact: bool = True) -> Run:
+    """The run of ``config`` under the code ``present``, read or made; unless ``exact``, one of older code may do."""
     if found := find(config, present, exact):
         return found
     require_loaded(config, present.rests_on(config))
     for needed in config.dependencies():
-        _run(needed, origin, present, exact=True)  # what is made anew never rests on older code
+        make(needed, origin, present)  # what is made anew never rests on older code
+    return _settle(config, present, exact, lambda aside: _make(config, origin, aside, present))
+
+
+def receive(config: RunConfig, files: dict[str, bytes], present: Code) -> Run:
+    """Keep a run that was made elsewhere, whose ``files`` are given by name, as if it had been made here."""
+
+    def write(aside: Path) -> None:
+        for name in sorted(files, key="run.json".__eq__):  # which comes last
+            (aside / name).write_bytes(files[name])
+
+    return find(config, present, exact=True) or _settle(config, present, True, write)
+
+
+def _settle(config: RunConfig, present: Code, exact: bool, write: Callable[[Path], None]) -> Run:
+    """Have the folder of a run written aside, and give it its name when it is whole."""
     folder = folder_of(config, present)
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = folder.parent / f".{folder.name}"  # survives a kill: what was reached is there for the next attempt
@@ -93,7 +128,7 @@ def _run(config: RunConfig, origin: Source, present: Code, exact: bool = False) 
         whole = read(config, aside)  # by an attempt that was killed just before it gave it its name
         if whole is None or whole.provenance["ended"] < forced_since():
             aside.mkdir(exist_ok=True)
-            _make(config, origin, aside, present)
+            write(aside)
         before = folder.parent / f"{aside.name}.before"
         if folder.exists():
             shutil.rmtree(before, ignore_errors=True)
@@ -106,7 +141,7 @@ def _run(config: RunConfig, origin: Source, present: Code, exact: bool = False) 
     return made
 
 
-def _work(config: RunConfig, origin: Source, caller: int, digests: dict[str, str]) -> None:
+def _work(config: RunConfig, origin: Source, caller: int, digests: dict[str, str]) -> RunConfig:
     """Make a run in a worker process, which ends itself when its caller is gone: nobody would want its result.
 
     ``digests`` are those of the caller: a worker that has read other code makes nothing.
@@ -114,7 +149,8 @@ def _work(config: RunConfig, origin: Source, caller: int, digests: dict[str, str
     if os.getpid() != caller:
         _end_with(caller)
     require_loaded(config, digests)
-    _run(config, origin, code.LOADED, exact=True)
+    make(config, origin, code.LOADED)
+    return config
 
 
 @lru_cache(maxsize=1)
@@ -136,9 +172,9 @@ def _make(config: RunConfig, origin: Source, aside: Path, present: Code) -> None
         dataset = load(config.trained.dataset, origin)
         if origin.embedded != config.trained.embedded:
             raise ValueError("the configuration and the data disagree on whether this is an embedded data set.")
-        dependencies = [_run(needed, origin, present, exact=True) for needed in config.dependencies()]
+        dependencies = [make(needed, origin, present) for needed in config.dependencies()]
         state = aside / "state.pt"
-        history, weights = config.execute(dataset, [_Kept(made) for made in dependencies], _Saved(state))
+        history, weights = config.execute(dataset, [Kept(made) for made in dependencies], Saved(state))
     except BrokenOff as error:  # a finding about the method, like the training's own: all else goes on
         history, weights = pd.DataFrame([{"loss": math.nan, "failure": str(error)}]), {}
     finally:
@@ -153,8 +189,9 @@ def _make(config: RunConfig, origin: Source, aside: Path, present: Code) -> None
         "data": {"title": dataset.title, "md5": dataset.md5},
         "versions": {"python": platform.python_version()} | {p: version(p) for p in ("torch", "numpy", "pandas")},
         "hardware": hardware(config.device),
+        "host": platform.node(),
         "finished": time.strftime("%Y-%m-%d %H:%M:%S %z"),
-        "ended": time.time(),
+        "ended": max(time.time(), forced_since()),  # by a machine whose clock is behind, it is new all the same
         "duration_s": round(time.perf_counter() - started, 3),
         "work": {"kind": kind, "images": images},
         "files": {name: checksum(aside / name) for name in ("history.csv", "weights.pt")},
@@ -165,55 +202,6 @@ def _make(config: RunConfig, origin: Source, aside: Path, present: Code) -> None
     part = aside / "run.json.part"
     part.write_text(json.dumps(provenance, indent=1), encoding="utf-8")
     part.rename(aside / "run.json")
-
-
-class BrokenOff(Exception):
-    """A run lacks what another would have kept, had that not ended early; the text is why it did."""
-
-
-class _Kept(dict):
-    """The tensors that a run kept. Asking for others is a ``KeyError``, or :class:`BrokenOff` where it ended early."""
-
-    def __init__(self, made: Run) -> None:
-        super().__init__(made.weights)
-        self.failure = made.provenance.get("failure")
-
-    def __missing__(self, name: str) -> Tensor:
-        raise BrokenOff(self.failure) if self.failure else KeyError(name)
-
-
-class _Saved:
-    """The state of an unfinished run: read once at the start, saved every half minute."""
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.last = path, time.monotonic()
-
-    def load(self) -> dict | None:
-        try:
-            if self.path.stat().st_mtime < forced_since():
-                return None
-            content = self.path.read_bytes()
-            if sha256(content[32:]).digest() != content[:32]:
-                raise ValueError("it is damaged")
-            return torch.load(BytesIO(content[32:]), weights_only=True)
-        except FileNotFoundError:
-            return None
-        except Exception as error:  # whatever is wrong with the file, the run can start from its beginning
-            warnings.warn(f"{self.path} cannot be read ({error}); that run starts again.", stacklevel=2)
-            return None
-
-    def due(self) -> bool:
-        return time.monotonic() - self.last > SAVE_EVERY_S
-
-    def save(self, state: dict) -> None:
-        part = self.path.with_suffix(".part")
-        content = BytesIO()
-        torch.save(state, content)
-        with part.open("wb") as file:  # PyTorch does not see when a number in its own files has changed
-            file.write(sha256(content.getbuffer()).digest())
-            file.write(content.getbuffer())
-        part.replace(self.path)
-        self.last = time.monotonic()
 
 
 def hardware(device: str = "cpu") -> str:

@@ -59,7 +59,7 @@ def test_defaults_and_exit_code_of_the_pipeline(pipeline):
     assert options == {
         "profile": "quick", "data": "auto", "only": [], "start": None, "force": False, "seeds": None, "jobs": 0,
         "device": "auto", "publish": False, "keep_going": False, "lab": False, "parameters": {}, "plan": False,
-        "keep_runs": False, "timeout": None, "for_lab": [],
+        "keep_runs": False, "timeout": None, "for_lab": [], "scheduler": None, "workers": 0,
     }  # fmt: skip
 
 
@@ -72,6 +72,17 @@ def test_all_flags(pipeline, tmp_path):
     assert options.parameters == {"tau": -1.5, "label": "some words"}
     assert (options.profile, options.device, options.data) == ("paper", "cpu", str(tmp_path))
     assert options.force and options.keep_going
+
+
+def test_a_scheduler_is_an_address_or_a_file_made_absolute(pipeline, tmp_path, monkeypatch):
+    (tmp_path / "scheduler.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    for given in ("tcp://10.0.0.1:8786", "tls://login-1:1", "scheduler.json"):
+        assert command.main(["run", "--scheduler", given]) == 0
+    said = [options.scheduler for options in pipeline.calls]
+    assert said == ["tcp://10.0.0.1:8786", "tls://login-1:1", str(tmp_path / "scheduler.json")]
+    assert command.main(["run", "--plan", "--workers", "20"]) == 0
+    assert pipeline.calls[-1].workers == 20
 
 
 REFUSED = [
@@ -96,6 +107,10 @@ REFUSED = [
     ("-p elsewhere=1", "slices, tau"),
     ("-p seeds=1,2", "--seeds 1,2"),
     ("-p profile=paper", "--profile paper"),
+    ("--scheduler tcp://somewhere", "tcp://HOST:PORT"),
+    ("--scheduler http://somewhere:8786", "tcp://HOST:PORT"),
+    ("--scheduler no/such.json", "a file that a Dask scheduler wrote"),
+    ("--workers 20", "--workers is for --plan"),
     ("--lab --force", "--data DIR"),
     ("--lab --plan", "--data DIR"),
     ("--profile paper --publish --keep-runs", "--publish must not"),

@@ -14,6 +14,7 @@ import sysconfig
 import time
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ from gfe_companion.cli.environment import MARKER, Exit, Stop, ensure
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = {"pillow": "PIL", "ipython": "IPython", "scikit-learn": "sklearn", "pyyaml": "yaml", "pytest-xdist": "xdist",
           "jupyter-client": "jupyter_client"}  # fmt: skip
-OPTIONAL = {"dask", "distributed"}  # used only where the reader has them
+OPTIONAL = {"dask-jobqueue", "distributed"}  # of the extra `cluster`, which is imported only where it is asked for
 WHOLE = ["venv", "pip", "probe"]
 BROKEN = "echo \"No module named 'torch'\" >&2; exit 1"
 
@@ -463,7 +464,7 @@ def of_conda() -> dict[str, str]:
 def of_project() -> set[str]:
     """Name of every package that pyproject.toml asks for."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    return {*project["dependencies"], *project["optional-dependencies"]["dev"]}
+    return {*project["dependencies"], *chain.from_iterable(project["optional-dependencies"].values())}
 
 
 def test_conda_has_the_versions_of_the_lock():
@@ -500,8 +501,9 @@ def test_every_import_is_a_direct_package_and_the_probe_looks_for_each():
         cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
         sources += [re.sub(r"(?m)^\s*[%!].*$", "pass", "".join(cell["source"])) for cell in cells]
     local = {path.stem for path in (ROOT / "tests").rglob("*.py")} | set(folders)
-    direct = {MODULE.get(name, name) for name in of_project()} | {"packaging"}  # pytest's own, for this file
-    foreign = set().union(*map(imported, sources)) - set(sys.stdlib_module_names) - local - OPTIONAL
+    direct = {MODULE.get(name, name) for name in of_project() - OPTIONAL} | {"packaging"}  # pytest's own, for this file
+    unasked = {name.replace("-", "_") for name in OPTIONAL}
+    foreign = set().union(*map(imported, sources)) - set(sys.stdlib_module_names) - local - unasked
     assert "torch" in foreign
     assert foreign <= direct, f"not in pyproject.toml, environment.yml: {sorted(foreign - direct)}"
     assert imported(environment.PROBE) - {"importlib"} | {"torchvision", "packaging"} == direct

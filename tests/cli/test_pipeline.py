@@ -2,6 +2,7 @@
 
 import argparse
 import warnings
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -36,7 +37,7 @@ def options(**changed):
     defaults = {
         "profile": "smoke", "data": "embedded", "only": [], "start": None, "force": False, "seeds": None, "jobs": 1,
         "device": "cpu", "publish": False, "keep_going": False, "parameters": {}, "plan": False, "keep_runs": False,
-        "timeout": None,
+        "timeout": None, "scheduler": None, "workers": 0,
     }  # fmt: skip
     return argparse.Namespace(**defaults | changed)
 
@@ -117,6 +118,18 @@ def test_bad_data_and_a_missing_gpu_stop_before_anything_runs(project, monkeypat
     monkeypatch.setattr(Setting, "source", damaged)
     assert pipeline.main(options()) == Exit.DATA
     assert not (project.root / "build").exists()
+
+
+def test_the_kernels_are_told_of_the_scheduler_which_must_answer(project, monkeypatch, capsys):
+    project("01_one", "import os; assert os.environ['GFE_SCHEDULER'] == 'tcp://127.0.0.1:1'")
+    assert pipeline.main(options(scheduler="tcp://127.0.0.1:1")) == Exit.ENVIRONMENT
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "no Dask scheduler answers at tcp://127.0.0.1:1" in said
+    assert not (project.root / "build").exists()
+    monkeypatch.setattr(pipeline.cluster, "connect", lambda scheduler: SimpleNamespace(close=lambda: None))
+    assert pipeline.main(options(scheduler="tcp://127.0.0.1:1")) == Exit.DONE
+    monkeypatch.setenv("GFE_SCHEDULER", "tcp://127.0.0.1:1")
+    assert pipeline.main(options(force=True)) == Exit.DONE, "the variable does what the flag does"
 
 
 def test_a_fall_back_to_stand_ins_is_loud_and_told_to_the_notebooks(project, monkeypatch, capsys):

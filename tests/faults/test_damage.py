@@ -13,6 +13,7 @@ from gfe_companion.cli.notebook import Notebook
 from gfe_companion.datasets import DataError, Source
 from gfe_companion.datasets.files import Files
 from gfe_companion.runs import store as runs
+from gfe_companion.runs import unfinished
 from gfe_companion.runs.configs import Train
 from gfe_companion.runs.folders import read
 from gfe_companion.runs.profiles import Setting
@@ -72,7 +73,7 @@ def test_a_damaged_run_is_made_again(made, monkeypatch):
 @given(damage=damage())
 @pytest.mark.filterwarnings("ignore:.*cannot be read")
 def test_the_state_of_an_unfinished_run(tmp_path, damage):
-    saved = runs._Saved(tmp_path / "state.pt")
+    saved = unfinished.Saved(tmp_path / "state.pt")
     saved.save({"weights": torch.arange(100.0), "rows": [{"images": 16}]})
     saved.path.write_bytes(damage(saved.path.read_bytes()))
     assert saved.load() is None

@@ -16,7 +16,7 @@ from gfe_companion.datasets import Source, load
 from gfe_companion.methods import Entrant, entrants
 from gfe_companion.methods.baselines import AdamEncoder, LBFGSEncoder, OdeEncoder, StoredLatents
 from gfe_companion.runs import store as runs
-from gfe_companion.runs import train
+from gfe_companion.runs import train, unfinished
 from gfe_companion.runs.configs import Evaluate, Optimum, Train, TrainStored
 from gfe_companion.runs.optimum import optimum
 from gfe_companion.runs.profiles import resolve_device
@@ -317,7 +317,7 @@ def test_a_run_is_the_same_on_either_device(home, kind, solver):
 def test_an_interrupted_run_goes_on_on_the_device(home, monkeypatch):
     whole = runs.run(config(solver=WARM, images=160), EMBEDDED)
     monkeypatch.setenv("GFE_HOME", str(home / "other"))
-    monkeypatch.setattr(runs, "SAVE_EVERY_S", -1)
+    monkeypatch.setattr(unfinished, "SAVE_EVERY_S", -1)
     monkeypatch.setattr(train, "CHUNK", 2)
     real, calls = train.Training.advance, []
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from gfe_companion.datasets import Source
-from gfe_companion.runs import folders
+from gfe_companion.runs import folders, unfinished
 from gfe_companion.runs import store as runs
 from gfe_companion.runs import train as trainings
 from gfe_companion.runs.configs import Evaluate, Stiffness, Train, TrainByAdjoint
@@ -150,7 +150,7 @@ def test_an_interrupted_training_goes_on_where_it_was_saved(monkeypatch, home):
     config = train(solver=QUICK_AMD, images=160)
     whole = runs.run(config, EMBEDDED)
     monkeypatch.setenv("GFE_HOME", str(home / "other"))
-    monkeypatch.setattr(runs, "SAVE_EVERY_S", -1)
+    monkeypatch.setattr(unfinished, "SAVE_EVERY_S", -1)
     monkeypatch.setattr(trainings, "CHUNK", 2)
     real, calls = Training.advance, []
 
@@ -175,8 +175,8 @@ def test_an_interrupted_training_goes_on_where_it_was_saved(monkeypatch, home):
 
 def test_killed_outright_it_leaves_nothing_that_is_taken_for_finished(home):
     program = (
-        "from gfe_companion.runs import store as runs; from gfe_companion.runs.configs import Train; "
-        "from gfe_companion.datasets import Source; runs.SAVE_EVERY_S = 0.05; "
+        "from gfe_companion.runs import unfinished, store as runs; from gfe_companion.runs.configs import Train; "
+        "from gfe_companion.datasets import Source; unfinished.SAVE_EVERY_S = 0.05; "
         "runs.run(Train('mnist', True, 0, None, (160_000,), (160_000,), 20), Source(None))"
     )
     child = subprocess.Popen(
@@ -189,7 +189,7 @@ def test_killed_outright_it_leaves_nothing_that_is_taken_for_finished(home):
     child.wait()
     visible = [path for path in (home / "runs").iterdir() if not path.name.startswith(".")]
     assert visible == []
-    state = runs._Saved(next((home / "runs").glob(".train*/state.pt"))).load()
+    state = unfinished.Saved(next((home / "runs").glob(".train*/state.pt"))).load()
     assert state["training"]["images"] > 0
 
 
@@ -213,8 +213,8 @@ def test_a_warm_training_survives_a_kill_and_its_tests_use_its_own_encoder(monke
     by_other = runs.run(Evaluate(config, 1600, QUICK_AMD, 50), EMBEDDED).history.loss.mean()
     assert by_own < by_other
 
-    monkeypatch.setattr(runs, "SAVE_EVERY_S", 0)
-    monkeypatch.setattr(runs._Saved, "save", _then_die(runs._Saved.save))
+    monkeypatch.setattr(unfinished, "SAVE_EVERY_S", 0)
+    monkeypatch.setattr(unfinished.Saved, "save", _then_die(unfinished.Saved.save))
     (whole.folder).rename(whole.folder.with_name("elsewhere"))
     with pytest.raises(KeyboardInterrupt):
         runs.run(config, EMBEDDED)
