@@ -500,7 +500,7 @@ def test_every_import_is_a_direct_package_and_the_probe_looks_for_each():
     for path in (ROOT / "notebooks").glob("*.ipynb"):
         cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
         sources += [re.sub(r"(?m)^\s*[%!].*$", "pass", "".join(cell["source"])) for cell in cells]
-    local = {path.stem for path in (ROOT / "tests").rglob("*.py")} | set(folders)
+    local = {path.stem for path in (ROOT / "tests").rglob("*") if path.suffix in ("", ".py")} | set(folders)
     direct = {MODULE.get(name, name) for name in of_project() - OPTIONAL} | {"packaging"}  # pytest's own, for this file
     unasked = {name.replace("-", "_") for name in OPTIONAL}
     foreign = set().union(*map(imported, sources)) - set(sys.stdlib_module_names) - local - unasked
