@@ -28,8 +28,8 @@ usage: python -m gfe_companion run|test|bench [arguments]
 TEST_ABOUT = """\
 usage: run_tests.sh [pytest's arguments]
 
-Make the environment if there is none yet, then run the tests in it: all of them, or as pytest's arguments say. Paths
-among these are relative to the repository. GFE_DATA=DIR names a folder that holds the real data sets.
+Make the environment if there is none yet, then run the tests in it: all but those that take minutes (-m long), or as
+pytest's arguments say. Paths among these are relative to the repository. GFE_DATA=DIR names a folder that holds the real data sets.
 
 exit codes: 0 done, 1 a test failed, 2 wrong arguments, 3 no environment, 4 no data, 130 interrupted,
             141 nobody reads its output any more, 143 terminated
@@ -93,7 +93,8 @@ def test(argv: list[str]) -> int:
 
     codes: dict[int, Exit] = {pytest.ExitCode.OK: Exit.DONE, pytest.ExitCode.USAGE_ERROR: Exit.USAGE}
     os.chdir(ROOT)
-    whole = ["-q", "-n", str(min(4, os.cpu_count() or 1)), "--dist", "loadfile", "tests"]  # a file's tests share runs
+    workers = str(min(4, os.cpu_count() or 1))
+    whole = ["-q", "-n", workers, "--dist", "loadfile", "-m", "not long", "tests"]  # a file's tests share runs
     return codes.get(pytest.main(argv or whole, plugins=[Interrupted()]), Exit.FAILED)
 
 

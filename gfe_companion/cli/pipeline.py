@@ -16,6 +16,7 @@ from gfe_companion.cli.environment import Exit
 from gfe_companion.cli.faults import explain
 from gfe_companion.cli.notebook import Notebook
 from gfe_companion.cli.plan import Plan
+from gfe_companion.cli.turns import Turn, turn_at
 from gfe_companion.datasets import DataError, Source, StandInWarning
 from gfe_companion.runs import cluster
 from gfe_companion.runs.profiles import ROOT, Setting, home
@@ -54,7 +55,10 @@ def main(options: argparse.Namespace) -> int:
                 cluster.connect(scheduler).close()
             except cluster.NoCluster as error:
                 return _say(str(error), Exit.ENVIRONMENT)
-        return _plan(chosen, setting, options) if options.plan else _run(chosen, setting, options)
+        if options.plan:
+            return _plan(chosen, setting, options)
+        with turn_at(home() / "build" / setting.profile.name, _say) as turn:
+            return _run(chosen, setting, options, turn)
 
 
 def _located(setting: Setting, chosen: list[Notebook]) -> dict[str, Source]:
@@ -96,14 +100,16 @@ def _plan(chosen: list[Notebook], setting: Setting, options: argparse.Namespace)
     return Exit.DONE
 
 
-def _run(chosen: list[Notebook], setting: Setting, options: argparse.Namespace) -> int:
+def _run(chosen: list[Notebook], setting: Setting, options: argparse.Namespace, turn: Turn) -> int:
     failed = False
     for notebook in chosen:
+        turn.at(notebook.path.stem)
         if error := _executed(notebook, options):
             failed = True
             _say(error)
             if not options.keep_going:
                 break
+    turn.at("the report")
     try:
         if index := report.build(setting):
             _say(f"figures and tables: {_short(setting.figures)}; report: {_short(index)}")
