@@ -29,7 +29,8 @@ TEST_ABOUT = """\
 usage: run_tests.sh [pytest's arguments]
 
 Make the environment if there is none yet, then run the tests in it: all but those that take minutes (-m long), or as
-pytest's arguments say. Paths among these are relative to the repository. GFE_DATA=DIR names a folder that holds the real data sets.
+pytest's arguments say. Paths among these are relative to the repository. GFE_DATA=DIR names a folder that holds the
+real data sets.
 
 exit codes: 0 done, 1 a test failed, 2 wrong arguments, 3 no environment, 4 no data, 130 interrupted,
             141 nobody reads its output any more, 143 terminated

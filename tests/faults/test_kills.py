@@ -1,4 +1,4 @@
-"""Two calls at once, with two processes each, killed outright again and again: what they end with is what it would be."""
+"""Two calls at once, of two processes each, killed outright again and again: their results stay what they would be."""
 
 import os
 import random
