@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from math import ceil
+from math import ceil, isnan
 from pathlib import Path
 from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
 from tempfile import TemporaryDirectory
@@ -31,6 +31,10 @@ from gfe_companion.studies.results import markdown
 
 SEEDS = tuple(range(8))  # of the trainings whose throughput is measured
 PUBLISHED = ROOT / "cluster"  # where the tables of this module are committed
+HEADINGS = {
+    "times": "times as fast as 1 process", "processor_s": "seconds of processor", "memory_mb": "memory of a worker, MB",
+    "a_run_ms": "ms a run",
+}  # fmt: skip
 LARGE = {"seeds": 100, "data sets": 5, "images": 100_000_000}  # a grid to think about, in images seen in training
 
 
@@ -196,10 +200,16 @@ def on_paper(figures: Path = ROOT / "figures" / "paper", workers: tuple[int, ...
 def publish(tables: dict[str, tuple[str, pd.DataFrame]]) -> None:
     """Put ``tables``, (title, frame) by name, into :data:`PUBLISHED` and README."""
     for name, (title, frame) in tables.items():
-        shown = frame.map(lambda value: f"{value:.3g}" if isinstance(value, float) else value)
+        shown = frame.rename(columns=HEADINGS).map(_cell)
         (PUBLISHED / f"{name}.md").write_text(f"**{title}**\n\n{markdown(shown)}\n", encoding="utf-8")
     readme = ROOT / "README.md"
     readme.write_text(with_results(readme.read_text(encoding="utf-8"), PUBLISHED), encoding="utf-8")
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, float):
+        return "" if isnan(value) else f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
+    return value
 
 
 def _seconds(configs: list[RunConfig], setting: Setting) -> float:
