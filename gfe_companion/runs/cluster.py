@@ -20,7 +20,7 @@ from gfe_companion.runs.config import RunConfig
 from gfe_companion.runs.durations import Durations
 from gfe_companion.runs.folders import find, folder_of, forced_since
 from gfe_companion.runs.progress import Progress
-from gfe_companion.runs.worker import Files, Refused, given, perform, versions_here
+from gfe_companion.runs.worker import Files, Refused, given, hold_back, perform, versions_here
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -70,6 +70,7 @@ def make_there(
     from distributed import KilledWorker, as_completed
 
     client, missing = connect(scheduler), list(missing)
+    client.run_on_scheduler(hold_back)
     configs = {future: config for config, future in _submitted(client, missing, origins, present).items()}
     returned = as_completed(configs, loop=client.loop)
     with Progress(missing, durations, lambda left: _state(client, left)) as progress:

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from distributed import Scheduler
+
     from gfe_companion.datasets.base import Source
     from gfe_companion.runs.config import RunConfig
 
@@ -42,6 +44,11 @@ def versions_here() -> dict[str, str]:
 def given(files: Files) -> Files:
     """A run that the caller has already, for those that rest on it."""
     return files
+
+
+def hold_back(dask_scheduler: Scheduler) -> None:
+    """Let a scheduler give each worker the run that it is at, and none to wait behind it while others have nothing."""
+    dask_scheduler.WORKER_SATURATION = 1.0
 
 
 def perform(
