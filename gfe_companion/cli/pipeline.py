@@ -89,11 +89,11 @@ def _told_to_kernels(options: argparse.Namespace) -> Iterator[None]:
 
 
 def _plan(chosen: list[Notebook], setting: Setting, options: argparse.Namespace) -> int:
-    """Print what would be done. Executes nothing, downloads nothing."""
+    """Print what would be done. Executes nothing, downloads nothing, unpacks nothing."""
     plan = Plan(setting, options.force, options.workers)
     for name in dict.fromkeys(name for notebook in chosen for name in notebook.datasets):
-        if setting.would_download(name):
-            print(f"{name}: would be downloaded first")
+        if first := setting.pending(name):
+            print(f"{name}: would be {first} first")
     for notebook in chosen:
         print("\n".join(plan.lines(notebook)), flush=True)
     print(plan.total())

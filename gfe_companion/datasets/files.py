@@ -1,28 +1,28 @@
-"""Published files: checked byte for byte, downloaded where they are missing, and read."""
+"""Published files: checked byte for byte, and read. How they come to be there is of no consequence here."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from http.client import HTTPException
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from types import ModuleType
 
 import numpy as np
 import torch
-from filelock import FileLock
 from torch import Tensor
-from torch.library import Library
 
 from gfe_companion.datasets.base import DataError, Split, Splits
 
-NETWORK_TIMEOUT_S = 20  # for each wait for a server, not for the whole download
-PUT = "put the published file there, uncompressed"
+PUT = "put the published file there"
+
+
+class Fault(DataError):
+    """What is wrong with the file at ``path``; ``md5`` is the sum of its content where that was read to the end."""
+
+    def __init__(self, path: Path, wrong: str, md5: str = "") -> None:
+        super().__init__(f"{path} {wrong}")
+        self.path, self.md5 = path, md5
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,19 +41,37 @@ class Files:
         """Where each file is, or should be."""
         return [folder / self.family / "raw" / name for name in self.md5]
 
-    def check(self, folder: Path, remedy: str = f"{PUT}.") -> None:
-        """Raise :class:`DataError` with ``remedy`` unless ``folder`` has each file with its published sum."""
+    def require(self, folder: Path) -> None:
+        """Raise :class:`Fault` unless ``folder`` has each file with its published sum."""
         for path in self.paths(folder.absolute()):
             try:
                 stat = path.stat()
                 found = _md5(path, stat.st_size, stat.st_mtime_ns)
             except OSError as error:
                 wrong = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
-                raise DataError(f"{path} {wrong}: {remedy}") from error
-            if found != (published := self.md5[path.name]):
-                raise DataError(
-                    f"{path} is damaged, its MD5 sum is {found} and not the published {published}: {remedy}"
-                )
+                raise Fault(path, wrong) from error
+            if found != self.md5[path.name]:
+                raise self.damaged(path, found)
+
+    def damaged(self, path: Path, found: str) -> Fault:
+        """The fault of a file at ``path``, or of its ``.gz``, whose content has the sum ``found``."""
+        published = self.md5[path.name.removesuffix(".gz")]
+        return Fault(path, f"is damaged, its MD5 sum is {found} and not the published {published}", found)
+
+    def is_whole(self, folder: Path) -> bool:
+        """Whether ``folder`` has each file with its published sum."""
+        try:
+            self.require(folder)
+        except Fault:
+            return False
+        return True
+
+    def check(self, folder: Path, remedy: str = f"{PUT}.") -> None:
+        """Raise :class:`DataError` with ``remedy`` unless ``folder`` has each file with its published sum."""
+        try:
+            self.require(folder)
+        except Fault as fault:
+            raise DataError(f"{fault}: {remedy}") from fault
 
     def splits(self, folder: Path) -> Splits:
         """The images of files that :meth:`check` has passed."""
@@ -67,26 +85,6 @@ class Files:
         raw = folder / self.family / "raw"
         images, labels = _idx(raw / f"{part}-images-idx3-ubyte"), _idx(raw / f"{part}-labels-idx1-ubyte")
         return Split(images.flatten(1).float().div_(255), labels.long())
-
-    def fetch(self, folder: Path) -> str:
-        """Download the files unless one of them is there: aside, and moved when whole. Why that failed, else ""."""
-        files = self.paths(folder)
-        if all(map(os.path.lexists, files)):
-            return ""
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            lock, aside_of = FileLock(folder / f".{self.family}.lock"), f".{self.family}."
-            with lock, TemporaryDirectory(dir=folder, prefix=aside_of) as aside:
-                if not any(map(os.path.lexists, files)):
-                    download(Path(aside), self.family)
-                    self.check(Path(aside), "the server sent something else.")
-                    files[0].parent.mkdir(parents=True, exist_ok=True)
-                    for path, loaded in zip(files, self.paths(Path(aside)), strict=True):
-                        loaded.rename(path)
-        except (OSError, RuntimeError, HTTPException) as error:
-            if not any(map(os.path.lexists, files)):
-                return (str(error).strip() or repr(error)).splitlines()[-1]  # of torchvision's list, the last mirror's
-        return ""
 
 
 @lru_cache(maxsize=64)
@@ -106,32 +104,3 @@ def _idx(path: Path) -> Tensor:
     dimensions = content[3]
     shape = np.frombuffer(content, ">i4", count=dimensions, offset=4)
     return torch.tensor(np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape))
-
-
-def download(folder: Path, family: str) -> None:
-    """Have torchvision download ``family`` into ``folder``. Raises what it raises."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(NETWORK_TIMEOUT_S)
-    try:
-        getattr(torchvision_datasets(), family)(folder, download=True)
-    finally:
-        socket.setdefaulttimeout(before)
-
-
-@lru_cache(maxsize=1)
-def torchvision_datasets() -> ModuleType:
-    """Import ``torchvision.datasets``, also where torch is a CPU build and torchvision was compiled for CUDA.
-
-    In that pair torchvision's compiled operators cannot be loaded, and its import fails when it registers meta kernels
-    for ``nms`` and ``qnms``, which then do not exist. Declaring their schemas is enough; a download uses neither.
-    """
-    try:
-        import torchvision.datasets
-    except RuntimeError:  # "operator torchvision::nms does not exist"
-        declared = Library("torchvision", "FRAGMENT")
-        declared.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        declared.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        torchvision_datasets.declared = declared  # type: ignore[attr-defined]  # they live as long as this object
-        import torchvision.datasets
-
-    return torchvision.datasets

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from gfe_companion.datasets import Dataset, Source, load, locate
-from gfe_companion.datasets.registry import entry
+from gfe_companion.datasets import Dataset, Source, load, locate, pending
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLE1_IMAGES = (480, 960, 1920, 3840, 5760)
@@ -126,7 +125,7 @@ PROFILES = {
 class Setting:
     """What a notebook's parameters say: which profile, on which data, with which seeds, on how many cores, where.
 
-    ``offline``: nothing is downloaded, and what would be counts as if it had been.
+    ``offline``: nothing is downloaded or unpacked, and what would be counts as if it had been.
     """
 
     profile: Profile
@@ -151,17 +150,14 @@ class Setting:
         return cls(PROFILES[profile], data, chosen, jobs or at_once, where)
 
     def source(self, dataset: str = "mnist") -> Source:
-        """Where the data set comes from; may download it. Raises ``DataError``."""
-        if self.offline and self.would_download(dataset):
+        """Where the data set comes from; may download or unpack it. Raises ``DataError``."""
+        if self.offline and self.pending(dataset):
             return Source(home() / "data")
         return _located(self.data, dataset, home() / "data", os.environ.get("GFE_DATA"))
 
-    def would_download(self, dataset: str = "mnist") -> bool:
-        """Whether :meth:`source` has to download it first: no folder is named, and none of its files is there."""
-        files = entry(dataset).files
-        if self.data != "auto" or os.environ.get("GFE_DATA") or files is None:
-            return False
-        return not any(map(os.path.lexists, files.paths(home() / "data")))
+    def pending(self, dataset: str = "mnist") -> str:
+        """What :meth:`source` does first: the files are to be "downloaded", "unpacked", or "", neither."""
+        return pending(self.data, dataset, home() / "data")
 
     def load(self, dataset: str = "mnist") -> Dataset:
         """The data set itself, read once a process."""

@@ -1,60 +1,24 @@
 """Published files are checked byte for byte, named when wrong, and replaced only loudly or on demand."""
 
-import gzip
-import hashlib
 import os
-import shutil
-import socket
-import struct
-import subprocess
-import sys
-from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from urllib.error import URLError
 
 import pytest
 import torch
 
-from gfe_companion.datasets import REGISTRY, DataError, Source, StandInWarning, check, files, load, locate
-from gfe_companion.datasets.files import Files
-from gfe_companion.runs.profiles import ROOT
+from gfe_companion.datasets import REGISTRY, DataError, Source, StandInWarning, check, download, files, load, locate
 
 REAL = os.environ.get("GFE_DATA")
 needs_real_data = pytest.mark.skipif(not REAL, reason="GFE_DATA names no folder with the real data sets")
 UNUSED = Path("unused")
 
 
-def idx(path: Path, values: torch.Tensor) -> None:
-    """Write a tensor of bytes as an IDX file."""
-    path.write_bytes(struct.pack(f">HBB{values.ndim}I", 0, 8, values.ndim, *values.shape) + bytes(values.flatten()))
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """A whole small MNIST in torchvision's layout: 12 training images of which 8 are the pool, 5 test images."""
-    raw = tmp_path / "MNIST" / "raw"
-    raw.mkdir(parents=True)
-    for part, count in (("train", 12), ("t10k", 5)):
-        idx(raw / f"{part}-images-idx3-ubyte", torch.arange(count * 784).reshape(count, 28, 28) % 251)
-        idx(raw / f"{part}-labels-idx1-ubyte", torch.arange(count) % 10)
-    sums = {name: hashlib.md5((raw / name).read_bytes()).hexdigest() for name in REGISTRY["mnist"].files.md5}
-    monkeypatch.setitem(REGISTRY, "mnist", replace(REGISTRY["mnist"], files=Files("MNIST", sums, pool=8)))
-    monkeypatch.delenv("GFE_DATA", raising=False)
-    return tmp_path
-
-
-@pytest.fixture
-def project(tmp_path):
-    """The project's own folder of data, which is not there yet."""
-    return tmp_path / "project"
-
-
 def no_network(monkeypatch):
     def fails(*_, **__):
         raise URLError("Name or service not known")
 
-    monkeypatch.setattr("urllib.request.urlopen", fails)
+    monkeypatch.setattr(download, "build_opener", fails)
 
 
 def visible(folder: Path) -> list[str]:
@@ -84,13 +48,14 @@ def test_a_wrong_file_is_named_with_the_remedy_and_not_used(folder, monkeypatch,
     elif damage != "missing":
         file.write_bytes(content if damage == "flipped" else content[:-1])
     said = f"{file} " + {"missing": "is missing: ", "unreadable": "cannot be read .*: "}.get(damage, "is damaged.*: ")
-    monkeypatch.setattr(files, "download", lambda *_: pytest.fail("some files are there: nothing is downloaded"))
-    with pytest.raises(DataError, match=f"{said}put the published file there.*--data embedded"):
+    said += "put the published file there"
+    monkeypatch.setattr(download, "download", lambda *_: pytest.fail("some files are there: nothing is downloaded"))
+    with pytest.raises(DataError, match=f"{said}.*--data embedded"):
         locate(str(folder), "mnist", UNUSED)
-    with pytest.raises(DataError, match=f"{said}delete the folder {folder / 'MNIST'} and run again"):
+    with pytest.raises(DataError, match=f"{said}, or delete the folder {folder / 'MNIST'} and run again"):
         locate("auto", "mnist", folder)
     for use in (lambda: load("mnist", Source(folder)), lambda: check(folder, "mnist")):
-        with pytest.raises(DataError, match=f"{said}put the published file there"):
+        with pytest.raises(DataError, match=said):
             use()
 
 
@@ -152,47 +117,6 @@ def test_a_folder_that_cannot_be_made_is_a_failed_download(folder, project):
         assert locate("auto", "mnist", project).embedded
 
 
-def test_a_download_is_made_once_and_leaves_only_the_files(folder, project, recwarn, monkeypatch):
-    def retrieve(url, path):
-        Path(path).write_bytes(gzip.compress((folder / "MNIST" / "raw" / Path(path).stem).read_bytes()))
-
-    torchvision = files.torchvision_datasets()
-    monkeypatch.setattr(torchvision.MNIST, "resources", [(f"{name}.gz", None) for name in REGISTRY["mnist"].files.md5])
-    monkeypatch.setattr(torchvision.utils, "_get_redirect_url", lambda url, **_: url)
-    monkeypatch.setattr(torchvision.utils, "_urlretrieve", retrieve)
-    (project / "MNIST" / "raw").mkdir(parents=True)  # empty, as another tool may have left it
-    for _ in range(2):
-        assert locate("auto", "mnist", project) == Source(project)
-        monkeypatch.setattr(torchvision.utils, "_urlretrieve", lambda *_: pytest.fail("downloaded again"))
-    assert {path.name for path in (project / "MNIST" / "raw").iterdir()} == set(REGISTRY["mnist"].files.md5)
-    assert [path.name for path in project.iterdir() if path.is_dir()] == ["MNIST"]
-    assert not [warning for warning in recwarn if warning.category is StandInWarning]
-
-
-@pytest.mark.parametrize("end", ["cut off", "wrong", "interrupted"])
-def test_a_half_finished_download_is_not_mistaken_for_a_whole_one(folder, monkeypatch, project, end):
-    class Half:
-        def __init__(self, where, download):
-            assert 0 < socket.getdefaulttimeout() <= 30, "a server that says nothing more must be given up"
-            shutil.copytree(folder / "MNIST", where / "MNIST")
-            file = where / "MNIST" / "raw" / "train-images-idx3-ubyte"
-            file.write_bytes(file.read_bytes()[:500])
-            if end != "wrong":
-                raise TimeoutError("timed out") if end == "cut off" else KeyboardInterrupt
-
-    monkeypatch.setattr(files, "torchvision_datasets", lambda: SimpleNamespace(MNIST=Half))
-    if end == "interrupted":
-        with pytest.raises(KeyboardInterrupt):
-            locate("auto", "mnist", project)
-    else:
-        with pytest.warns(StandInWarning, match="timed out" if end == "cut off" else "is damaged"):
-            assert locate("auto", "mnist", project).embedded
-    assert socket.getdefaulttimeout() is None
-    assert visible(project) == []
-    monkeypatch.setattr(files, "download", lambda where, family: shutil.copytree(folder / "MNIST", where / "MNIST"))
-    assert locate("auto", "mnist", project) == Source(project)
-
-
 @needs_real_data
 @pytest.mark.parametrize(("name", "title"), [("mnist", "MNIST"), ("fashion_mnist", "FashionMNIST")])
 def test_the_real_data_has_the_protocols_splits(name, title):
@@ -200,10 +124,3 @@ def test_the_real_data_has_the_protocols_splits(name, title):
     assert got.title == title
     assert [len(part.labels) for part in (got.train, got.validation, got.test)] == [50_000, 10_000, 10_000]
     assert got.test.labels.bincount().min() > 800
-
-
-def test_torchvisions_data_sets_can_be_imported_beside_this_torch():
-    """In a fresh process, where nothing else has imported them."""
-    program = "from gfe_companion.datasets import files; print(files.torchvision_datasets().MNIST.__name__)"
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
-    assert done.stdout.strip() == "MNIST", done.stderr

@@ -1,5 +1,6 @@
 """Files that were cut short, or in which a bit changed: each is remade or refused, and none is believed."""
 
+import gzip
 import json
 import shutil
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from gfe_companion.cli.notebook import Notebook
 from gfe_companion.datasets import DataError, Source
+from gfe_companion.datasets.compressed import packed, unpacked
 from gfe_companion.datasets.files import Files
 from gfe_companion.runs import store as runs
 from gfe_companion.runs import unfinished
@@ -93,6 +95,27 @@ def test_data_files(tmp_path, damage):
     path.write_bytes(damage(content))
     with pytest.raises(DataError, match="is damaged"):
         files.check(tmp_path)
+
+
+@pytest.mark.slow
+@CASES
+@given(damage=damage())
+def test_data_files_that_are_compressed(tmp_path, damage):
+    """What unpacks to the published content is whole: a gzip file has bytes that say nothing of its content."""
+    from hashlib import md5
+
+    content = bytes(range(256)) * 8
+    files = Files("MNIST", {"train": md5(content).hexdigest()}, 10)
+    folder, cache = tmp_path / "named", tmp_path / "cache"
+    shutil.rmtree(cache, ignore_errors=True)
+    (path,) = files.paths(folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    packed(path).write_bytes(damage(gzip.compress(content)))
+    try:
+        assert files.paths(unpacked(files, folder, cache))[0].read_bytes() == content
+    except DataError as refused:
+        assert f"{packed(path)} is damaged" in str(refused)
+        assert [left.name for left in cache.iterdir()] == [".MNIST.lock"]
 
 
 @pytest.fixture

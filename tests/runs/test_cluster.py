@@ -214,7 +214,7 @@ def test_a_worker_has_data_of_its_own_or_the_callers_or_none(monkeypatch, tmp_pa
     monkeypatch.undo()
     monkeypatch.setenv("GFE_HOME", str(tmp_path))
     monkeypatch.setenv("GFE_DATA", "")
-    monkeypatch.setattr(data.entry("mnist").files.__class__, "fetch", lambda *_: "no network")
+    monkeypatch.setattr(data, "fetch", lambda *_: "no network")
     with pytest.raises(RuntimeError, match="no network.*set GFE_DATA where the worker starts"):
         worker._source(config, "")
     with pytest.warns(StandInWarning):
