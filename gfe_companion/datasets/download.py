@@ -27,6 +27,7 @@ SLOWEST = 20_000  # bytes a second: a mirror from which fewer come in each secon
 WINDOW_S = 30.0
 TOTAL_S = 1800.0  # for all files of a data set, from all mirrors
 AGAIN_S = 60.0  # so long after a failure it is not tried again: data sets of the same files wait for it once
+STOPPED_S = 5.0  # who has not looked for so long was stopped, by Ctrl-Z or a lid, and counts anew
 CHUNK = 1 << 16
 
 _failed: dict[tuple[str, Path], tuple[float, str]] = {}  # of a family into a folder: when, and why
@@ -137,14 +138,16 @@ def _receive(url: str, into: Path, title: str, ends: float) -> None:
 
 
 class _Pace:
-    """How fast bytes came in the last :data:`WINDOW_S` seconds."""
+    """How fast bytes came in the last :data:`WINDOW_S` seconds, while this process was not stopped."""
 
     def __init__(self) -> None:
         self.seen = deque([(time.monotonic(), 0)])  # when, and how many there were; the first one before the window
 
     def too_slow(self, size: int) -> bool:
-        """Whether they were too few, now that there are ``size``."""
+        """Whether they were too few, now that there are ``size``. Asked at least twice a second."""
         now = time.monotonic()
+        if now - self.seen[-1][0] > STOPPED_S:
+            self.seen.clear()
         self.seen.append((now, size))
         while len(self.seen) > 1 and self.seen[1][0] <= now - WINDOW_S:
             self.seen.popleft()

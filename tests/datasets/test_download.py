@@ -271,6 +271,31 @@ def test_all_of_it_has_a_limit_too(at, project, monkeypatch):
     assert "it sent more than 1,000,000 bytes" in refused(project)
 
 
+def test_the_pace_is_that_of_the_last_seconds(monkeypatch):
+    """The published limits, on a clock of our own: the mirrors of these tests are given up much earlier."""
+    now = 0.0
+    monkeypatch.setattr(download.time, "monotonic", lambda: now)
+
+    def ends(rate, seconds, pause=0.5):
+        nonlocal now
+        pace, size, started = download._Pace(), 0.0, now
+        while now < started + seconds:
+            now += pause
+            size += pause * rate(now - started)
+            if pace.too_slow(int(size)):
+                return now - started
+        return None
+
+    assert download.SLOWEST == 20_000 and download.WINDOW_S == 30.0 and download.TOTAL_S == 1800.0
+    assert ends(lambda t: 20_100, 1000) is None
+    assert ends(lambda t: 19_900, 1000) == 30.0
+    assert ends(lambda t: 0, 1000) == 30.0
+    assert 50 < ends(lambda t: 40_000 if t < 40 else 0, 1000) < 60, "half of the window was fast enough for all of it"
+    assert 100 < ends(lambda t: 1e6 if t < 100 else 1000, 1000) < 131
+    assert ends(lambda t: 1.3e6 if t % 29 < 0.5 else 0, 1000) is None, "in bursts"
+    assert ends(lambda t: 0, 1000, pause=20) is None, "stopped again and again"
+
+
 def test_a_failure_is_not_waited_for_twice(at, project, folder, monkeypatch):
     monkeypatch.setattr(download, "AGAIN_S", 60.0)
     at("missing")
