@@ -240,8 +240,9 @@ def settle_data(options: argparse.Namespace) -> None:
     source, other = ("GFE_DATA", "unset it") if options.data == "auto" else ("--data", "give --data embedded")
     folder = absolute(given, source)
     if not folder.is_dir():
+        wrong = f"{folder} is no folder" if folder.exists() else f"there is no folder {folder}"
         remedy = f"name one that holds MNIST/raw and FashionMNIST/raw, or {other}"
-        raise Stop(f"{source}: there is no folder {folder}; {remedy}", Exit.DATA)
+        raise Stop(f"{source}: {wrong}; {remedy}", Exit.DATA)
     os.environ["GFE_DATA"] = str(folder)
     if options.data != "auto":
         options.data = str(folder)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pkgutil
 from collections.abc import Iterable
+from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
+from gfe_companion.datasets import DataError
 from gfe_companion.runs.config import RunConfig
 from gfe_companion.runs.profiles import Setting
 
@@ -31,9 +33,16 @@ def datasets_of(notebook: str) -> tuple[str, ...]:
 
 
 def everything(setting: Setting) -> list[RunConfig]:
-    """Every run that any study needs, and those that they rest on, each once."""
+    """Every run that any study needs, and those that they rest on, each once.
+
+    Studies of a data set that cannot be had, because a named folder lacks it, are left out: nobody has made their runs.
+    """
     studies = [import_module(f"{__package__}.{found.name}") for found in pkgutil.iter_modules([str(_here())])]
-    found = [config for study in studies if hasattr(study, "needs") for config in study.needs(setting)]
+    found: list[RunConfig] = []
+    for study in studies:
+        if hasattr(study, "needs"):
+            with suppress(DataError):
+                found += study.needs(setting)
     return with_dependencies(found)
 
 

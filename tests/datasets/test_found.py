@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from gfe_companion.cli import pipeline
+from gfe_companion.cli.arguments import parse
+from gfe_companion.cli.environment import Exit
 from gfe_companion.datasets import REGISTRY, DataError, StandInWarning, download, found, locate
 from gfe_companion.datasets.files import Files
 
@@ -122,7 +125,18 @@ def test_other_formats(here, name, words):
     assert f"{NAMES[2]} and {NAMES[3]}, or these as .gz, in {raw(here)}; put the published file there" in text
 
 
-def test_what_is_no_data_set_at_all(here, monkeypatch):
+@pytest.mark.parametrize("variable", [False, True])
+def test_the_command_ends_with_the_sentence_and_its_exit_code(here, monkeypatch, capsys, variable):
+    (here / "mnist.npz").touch()
+    monkeypatch.setenv("GFE_DATA", str(here) if variable else "")
+    monkeypatch.setenv("GFE_HOME", str(here / "home"))
+    flags = ["--profile", "smoke", "--only", "01"] + ([] if variable else ["--data", str(here)])
+    assert pipeline.main(parse(flags)) == Exit.DATA == 4
+    assert capsys.readouterr().err == f"{said(here)}\n"
+    assert not (here / "home").exists()
+
+
+def test_what_is_no_data_set_at_all(here):
     assert f": {here} is empty, and wanted" in said(here)
     (here / ".hidden").touch()
     assert f": {here} is empty, and wanted" in said(here)
@@ -191,7 +205,7 @@ def test_what_lies_in_the_projects_own_folder_is_told_when_nothing_can_be_downlo
 
 
 @pytest.mark.skipif(not os.environ.get("GFE_DATA"), reason="GFE_DATA names no folder with the real data sets")
-def test_the_real_folder_one_level_off(monkeypatch):
+def test_the_real_folder_one_level_off():
     real = Path(os.environ["GFE_DATA"]).absolute()
     for named in (real / "MNIST", real / "FashionMNIST" / "raw", real.parent):
         for dataset in ("mnist", "fashion_mnist"):

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from gfe_companion.datasets import REGISTRY
+from gfe_companion.datasets import REGISTRY, DataError, Source
 from gfe_companion.runs import store as runs
 from gfe_companion.runs.configs import Evaluate, Latents, Train
 from gfe_companion.runs.profiles import PROFILES, Setting
@@ -30,6 +30,19 @@ def test_quick_shares_the_trainings_of_table_1():
     setting = Setting.of("quick", "embedded", device="cpu")
     ours = plans.table2(setting, "mnist").query("method == 'gfe_amd_uncapped'").config
     assert set(ours) <= set(plans.table1(setting).config)
+
+
+def test_studies_of_a_data_set_that_cannot_be_had_are_left_out(monkeypatch):
+    """A folder may have MNIST alone, and the report on its notebooks asks for everything."""
+
+    def source(setting, dataset="mnist"):
+        if dataset == "fashion_mnist":
+            raise DataError("it is missing")
+        return Source(None)
+
+    monkeypatch.setattr(Setting, "source", source)
+    found = everything(Setting.of("smoke", device="cpu"))
+    assert {config.trained.dataset for config in found} == {"mnist"}
 
 
 @pytest.mark.parametrize("profile", PROFILES)
