@@ -14,7 +14,7 @@ from pathlib import Path
 from gfe_companion.cli import endings, faults, lab
 from gfe_companion.cli.arguments import parse, parse_bench, settle_data
 from gfe_companion.cli.environment import Exit, Stop, ensure
-from gfe_companion.cli.settings import require_writable, set_environ, settle_home, settled
+from gfe_companion.cli.settings import leave, require_writable, set_environ, settle_home, settled
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -57,6 +57,9 @@ def enter(argv: list[str]) -> Path:
     python = ensure(ROOT)
     there = Path(sys.prefix).resolve() == python.parent.parent.resolve()
     again = given.get("GFE_SETTLED") == me  # what differs now, this Python itself sets as it starts
+    if not there and again:
+        said = f"{python} starts the Python of {sys.prefix}: remove {python.parents[1]}, then call again"
+        raise Stop(said, Exit.ENVIRONMENT)
     if not there or (environ != given and not again):
         os.execve(python, [str(python), "-P", "-m", "gfe_companion", *argv], environ | {"GFE_SETTLED": me})
     return python
@@ -70,6 +73,7 @@ def run(argv: list[str]) -> int:
     python = enter(["run", *argv])
     if options.lab:
         lab.start(python, ROOT, options.for_lab)
+    leave()
     from gfe_companion.cli import pipeline
 
     return pipeline.main(options)
@@ -103,6 +107,7 @@ def bench(argv: list[str]) -> int:
     """Time encoders, trainings and scaling."""
     options = parse_bench(argv)
     enter(["bench", *argv])
+    leave()
     from gfe_companion.cli import bench
 
     return bench.main(options)
@@ -130,4 +135,5 @@ def main(argv: list[str] | None = None) -> int:
 if __name__ == "__main__":
     endings.open_streams()
     endings.listen()
+    sys.unraisablehook = lambda _: None  # what objects meet at their end: what counts is told by the error itself
     sys.exit(main())

@@ -134,6 +134,7 @@ def parse_bench(argv: list[str]) -> argparse.Namespace:
     options = bench_parser().parse_args(argv)
     if any(images % 16 for images in options.train):
         raise Stop("--train: whole batches of 16 images, such as 5760,50000", Exit.USAGE)
+    options.json = str(absolute(options.json, "--json")) if options.json else ""
     settle_data(options)
     settle_home()
     return options
@@ -162,18 +163,12 @@ def parser() -> Parser:
     kept = "take runs of older code where there are none of the present; all that rests on them says so"
     add("--keep-runs", action="store_true", help=kept)
     add("--seeds", type=seeds, metavar="0,1,2", help="the seeds of the experiments (default: the profile's)")
-    add(
-        "--jobs",
-        type=jobs,
-        default=0,
-        metavar="N",
-        help="experiments side by side (default 0: one on each core; smoke runs a few one by one)",
-    )
+    beside = "experiments side by side (default 0: one on each core; smoke runs a few one by one)"
+    add("--jobs", type=jobs, default=0, metavar="N", help=beside)
     there = "send the experiments to the workers of this Dask cluster"
     add("--scheduler", type=scheduler, metavar="tcp://HOST:PORT|FILE", help=there)
-    add(
-        "--workers", type=jobs, default=0, metavar="N", help="with --plan: tell the time that N workers would take, too"
-    )
+    many = "with --plan: tell the time that N workers would take, too"
+    add("--workers", type=jobs, default=0, metavar="N", help=many)
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default: auto)")
     published = "put the results of the paper profile into figures/paper/, notebooks/ and README.md, to be committed"
     add("--publish", action="store_true", help=published)
@@ -215,6 +210,11 @@ def parse(argv: list[str]) -> argparse.Namespace:
     check_notebooks(options)
     settle_data(options)
     settle_home()
+    if given := os.environ.get("GFE_SCHEDULER"):
+        try:
+            os.environ["GFE_SCHEDULER"] = scheduler(given)
+        except argparse.ArgumentTypeError as error:
+            raise Stop(f"GFE_SCHEDULER: {error}; unset it, or name one", Exit.USAGE) from error
     return options
 
 

@@ -234,7 +234,7 @@ def main(options: argparse.Namespace) -> int:
         results[name] = frame.to_dict("records")
     if options.publish:
         bench_grid.publish(tables)
-    path = Path(options.json).expanduser() if options.json else home() / "build" / "bench.json"
+    path = Path(options.json) if options.json else home() / "build" / "bench.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(results, indent=1), encoding="utf-8")
     print(f"\nwritten: {path}")

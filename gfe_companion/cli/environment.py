@@ -113,7 +113,8 @@ def _read_stamp(root: Path) -> str:
 
 
 def _is_current(root: Path) -> bool:
-    return os.access(_python(root), os.X_OK) and _read_stamp(root) == _stamp(root)
+    whole = os.access(_python(root), os.X_OK) and (root / ".venv" / "pyvenv.cfg").is_file()
+    return whole and _read_stamp(root) == _stamp(root)
 
 
 def _wrong(root: Path) -> dict[str, str]:

@@ -50,6 +50,11 @@ def explain(error: BaseException) -> str:
             return f"{_blocker(error.filename)} is in the way ({error.strerror}): move it, then call again"
         if error.errno == errno.ENOENT and "temporary directory" in str(error):
             return "there is no folder for temporary files: let TMPDIR name one that can be written"
+    if isinstance(error, ImportError):
+        return f"a package cannot be imported ({' '.join(str(error).split())[:300]}): remove .venv, then call again"
+    if isinstance(error, NotImplementedError) and "flock" in str(error):  # as a network folder answers
+        wrong, remedy = REMEDIES[errno.ENOLCK]
+        return f"{wrong}: {remedy}"
     if isinstance(error, MemoryError):
         wrong, remedy = REMEDIES[errno.ENOMEM]
         return f"{wrong}: {remedy}"
@@ -115,4 +120,4 @@ def _judged(error: BaseException) -> tuple[int, str]:
     if isinstance(error, Ended):
         number = int(error.args[0])
         return 128 + number, f"ended by {signal.Signals(number).name}; {AGAIN}"
-    return Exit.FAILED, explain(error)
+    return Exit.ENVIRONMENT if isinstance(error, ImportError) else Exit.FAILED, explain(error)

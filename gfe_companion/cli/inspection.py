@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 # torchvision is looked for and not imported: beside a torch without CUDA its import needs a cure (datasets/files.py).
 PROBE = """
-import importlib.util
+import importlib.util, os
+os.chdir("/")  # where nothing of the caller's could be imported or read in their place
 import filelock, hypothesis, ipykernel, IPython, ipywidgets, joblib, jupyter_client, jupyterlab, latex2mathml
 import matplotlib, mlxtend, mypy, nbclient, nbconvert, nbformat, numpy, pandas, papermill, PIL, psutil, pytest
 import ruff, scipy, seaborn, sklearn, threadpoolctl, torch, torchdiffeq, tqdm, traitlets, xdist, yaml
@@ -31,6 +32,9 @@ facts = {"python_version": "%d.%d" % sys.version_info[:2], "sys_platform": sys.p
 facts["path"] = [place for place in sys.path if place]
 print(json.dumps(facts))
 """
+
+# Files of a package that it cannot do without: modules, compiled libraries, fonts, data and templates.
+NEEDED = re.compile(r"\.(py|so(\.\d+)*|dylib|ttf|csv|gz|json|j2|css|mplstyle)$|/matplotlibrc$")
 
 # A line of requirements.lock: name, version, and the condition's variable and value, if it has one.
 PIN = re.compile(r'^([\w.-]+)==([^\s;]+)(?: ; (\w+) == "([^"]*)")?$', re.MULTILINE)
@@ -53,7 +57,7 @@ def facts_of(venv: Path) -> dict:
 def damaged_packages(pins: list[tuple[str, ...]], facts: dict) -> dict[str, str]:
     """Of the packages that the lock asks for, those that are missing, at another version, or not whole: what is wrong.
 
-    Read from what pip wrote down when it installed them: the modules and compiled libraries of each must be there, at
+    Read from what pip wrote down when it installed them: the files of each that are :data:`NEEDED` must be there, at
     their sizes. Takes a fifth of a second for all.
     """
     folders: dict[str, Path] = {}
@@ -80,7 +84,7 @@ def plain(name: str) -> str:
 
 
 def _lost(folder: Path) -> str:
-    """The first module or library of the package described in ``folder`` that is gone or of another size, or ""."""
+    """The first file of the package described in ``folder`` that it needs and is gone or of another size, or ""."""
     site, installer = f"{folder.parent}{os.sep}", folder / "INSTALLER"
     if not (folder / "METADATA").is_file():
         return "METADATA"
@@ -92,9 +96,10 @@ def _lost(folder: Path) -> str:
         return "RECORD"
     for line in lines:
         path, _, size = line.rsplit(",", 2) if line.count(",") >= 2 else (line, "", "")
-        if path.endswith((".py", ".so", ".dylib")) and size:
+        path = path.strip('"')
+        if size and NEEDED.search(path):
             try:
-                if os.stat(site + path.strip('"')).st_size != int(size):
+                if os.stat(site + path).st_size != int(size):
                     return path
             except (OSError, ValueError):
                 return path

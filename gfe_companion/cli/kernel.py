@@ -20,11 +20,23 @@ from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
 from gfe_companion.cli.endings import end_children, temporary
-from gfe_companion.cli.faults import KEPT, explain, remedy_for
+from gfe_companion.cli.faults import KEPT, REMEDIES, explain, remedy_for
 from gfe_companion.cli.settings import set_environ, settled
 from gfe_companion.runs.profiles import ROOT
 
 START_S = 180  # until a kernel must have answered: network disks are slow
+# What a kernel starts with: no settings and start-up files of IPython that are there for everybody on this machine.
+# What its sockets meet as they are closed is no news.
+LAUNCH = """
+import logging
+from IPython.core.application import ENV_CONFIG_DIRS, SYSTEM_CONFIG_DIRS
+from ipykernel.kernelapp import launch_new_instance
+for folders in (ENV_CONFIG_DIRS, SYSTEM_CONFIG_DIRS):
+    folders.clear()
+for name in ("asyncio", "tornado"):
+    logging.getLogger(name).setLevel(logging.CRITICAL)
+launch_new_instance()
+"""
 LONGEST = 100  # bytes of a local socket's path; systems allow 103 or more
 
 
@@ -38,8 +50,11 @@ class Kernel(AsyncKernelManager):
     @property
     def kernel_spec(self) -> KernelSpec:
         """This Python with the project's modules."""
-        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        argv = [sys.executable, "-P", "-c", LAUNCH, "-f", "{connection_file}"]
         return KernelSpec(argv=argv, display_name="Python 3", language="python", name="python3")
+
+    async def _async_interrupt_kernel(self) -> None:
+        """Nothing: it is asked for at a notebook's end alone, and whatever the cells started would complain aloud."""
 
 
 def execute(path: Path, part: Path, parameters: dict[str, object], minutes: float | None = None) -> None:
@@ -57,9 +72,10 @@ def execute(path: Path, part: Path, parameters: dict[str, object], minutes: floa
             if watch:
                 watch.daemon = True
                 watch.start()
+            given, made = (str(file).replace("{", "{{").replace("}", "}}") for file in (path, part))  # no templates
             papermill.execute_notebook(
-                path, part, parameters, kernel_name="python3", kernel_manager_class=Kernel, config=config,
-                cwd=str(path.parent), progress_bar=False, stderr_file=sys.stderr, start_timeout=START_S,
+                given, made, parameters, kernel_name="python3", kernel_manager_class=Kernel, config=config,
+                cwd=str(part.parent), progress_bar=False, stderr_file=sys.stderr, start_timeout=START_S,
             )  # fmt: skip
     except Exception as error:
         end_children()
@@ -93,6 +109,8 @@ def _sentence(name: str, error: Exception, late: float | None) -> str:
             f"--jobs or end other programs; {KEPT}"
         )
     if type(error).__module__.startswith("zmq"):
+        if (number := getattr(error, "errno", None)) in REMEDIES:
+            return f"{name} was not executed: {explain(OSError(number, str(error)))}"
         return f"{name} was not executed, as its kernel cannot be talked to ({error}): let TMPDIR name a short path"
     if isinstance(error, RuntimeError) and "ernel" in str(error):
         return (

@@ -4,9 +4,22 @@
 (: <&0) 2>/dev/null || exec </dev/null
 (: >&1) 2>/dev/null || exec >/dev/null
 (: >&2) || exec 2>/dev/null
+here=$(pwd -P 2>/dev/null) || here=
+if [ -z "$here" ]; then
+    echo "${0##*/}: the folder that you are in is no longer there: go to another one (cd), then call this again" >&2
+    exit 2
+fi
 # What the caller tells other Pythons is not for this one: it could keep every candidate from starting.
-unset PYTHONHOME PYTHONSTARTUP PYTHONINSPECT PYTHONOPTIMIZE PYTHONWARNINGS PYTHONIOENCODING PYTHONPLATLIBDIR PYTHONPATH
-export PYTHONUTF8=1
+set -f
+for word in $(export -p); do
+    name=${word%%=*}
+    case $name in
+        *[!A-Za-z0-9_]* | PYTHONDONTWRITEBYTECODE | PYTHONFAULTHANDLER | PYTHONPYCACHEPREFIX | PYTHONUNBUFFERED) ;;
+        PYTHON*) unset "$name" ;;
+    esac
+done
+set +f
+export PYTHONUTF8=1 PYTHONNOUSERSITE=1
 python=
 for candidate in python3 python python3.14 python3.13 python3.12 python3.11; do
     answer=$("$candidate" -c 'import sys; print(sys.version_info >= (3, 11))' 2>/dev/null </dev/null) || continue

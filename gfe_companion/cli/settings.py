@@ -9,26 +9,31 @@ from pathlib import Path
 from gfe_companion.cli.environment import Exit, Stop
 
 # What a caller may tell Python. Everything else that begins with PYTHON would change what runs, or how it reads text.
-OF_PYTHON = {
-    "PYTHONDONTWRITEBYTECODE", "PYTHONFAULTHANDLER", "PYTHONPYCACHEPREFIX", "PYTHONUNBUFFERED",
-    "PYTHONWARNDEFAULTENCODING",
-}  # fmt: skip
+OF_PYTHON = {"PYTHONDONTWRITEBYTECODE", "PYTHONFAULTHANDLER", "PYTHONPYCACHEPREFIX", "PYTHONUNBUFFERED"}
 # Kernels, templates and settings of other installations, and where figures would be drawn.
-OF_OTHERS = {"JUPYTER_PATH", "JUPYTER_CONFIG_PATH", "JUPYTER_CONFIG_DIR", "JUPYTER_NO_CONFIG", "MPLBACKEND"}
+OF_OTHERS = {
+    "JUPYTER_PATH", "JUPYTER_CONFIG_PATH", "JUPYTER_CONFIG_DIR", "JUPYTER_NO_CONFIG", "MPLBACKEND",
+    "PYTEST_ADDOPTS", "PYTEST_PLUGINS",
+}  # fmt: skip
+# How those of progress bars, of pools of processes and of PyTorch begin; some of the last are about memory alone.
+OF_LIBRARIES = ("TQDM_", "JOBLIB_", "LOKY_", "TORCH", "PYTORCH_", "ATEN_", "NVIDIA_TF32")
+OF_MEMORY = {"PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF"}
 
 
 def settled(environ: Mapping[str, str], root: Path) -> dict[str, str]:
     """``environ`` without what would make results depend on somebody's settings, and with what makes them equal.
 
     Text is UTF-8 whatever the locale says; packages are this environment's and the project's alone; Matplotlib starts
-    from its own defaults. Settling twice changes nothing.
+    from its own defaults, with a list of fonts
+    of its own where that can be written. Settling twice changes nothing.
     """
+    home = Path(environ.get("GFE_HOME") or root)
     kept = {
         name: value
         for name, value in environ.items()
-        if name not in OF_OTHERS and (name in OF_PYTHON or not name.startswith("PYTHON"))
+        if name in OF_PYTHON | OF_MEMORY or not (name in OF_OTHERS or name.startswith(("PYTHON", *OF_LIBRARIES)))
     }
-    return kept | {
+    fixed = {
         "PYTHONPATH": str(root),
         "PYTHONNOUSERSITE": "1",
         "PYTHONUTF8": "1",
@@ -36,12 +41,19 @@ def settled(environ: Mapping[str, str], root: Path) -> dict[str, str]:
         "JUPYTER_PREFER_ENV_PATH": "1",
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     }
+    if os.access(home, os.W_OK):
+        fixed["MPLCONFIGDIR"] = str(home / "build" / "matplotlib")
+    return kept | fixed
 
 
 def absolute(text: str, source: str) -> Path:
     """The path that ``source`` names, from here or, with ~, from a home folder. Raises Stop (USAGE)."""
     try:
-        return Path(text).expanduser().absolute()
+        path = Path(text).expanduser().absolute()
+        str(path).encode()  # as it is written into notebooks
+        return path
+    except UnicodeEncodeError as error:
+        raise Stop(f"{source}={text!a} is not UTF-8, as text has to be: name another folder", Exit.USAGE) from error
     except (RuntimeError, OSError) as error:
         raise Stop(f"{source}={text} names no folder ({error}); give the whole path", Exit.USAGE) from error
 
@@ -50,6 +62,11 @@ def settle_home() -> None:
     """Make the folder that GFE_HOME names absolute, as kernels do not run where the command was called."""
     if given := os.environ.get("GFE_HOME"):
         os.environ["GFE_HOME"] = str(absolute(given, "GFE_HOME"))
+
+
+def leave() -> None:
+    """Go where nothing is of the caller's: Matplotlib would read settings from the folder where it is imported."""
+    os.chdir("/")
 
 
 def require_writable(folder: Path) -> None:

@@ -24,8 +24,9 @@ class Turn:
         """Note what this call is doing now."""
         told = {"process": os.getpid(), "since": time.strftime("%H:%M:%S"), "doing": doing}
         part = self.path.with_suffix(".part")
-        part.write_text(json.dumps(told), encoding="utf-8")
-        part.replace(self.path)
+        with suppress(OSError):  # a note for others is no reason to end: what needs the disk says so itself
+            part.write_text(json.dumps(told), encoding="utf-8")
+            part.replace(self.path)
 
 
 @contextmanager
@@ -48,7 +49,8 @@ def turn_at(build: Path, say: Callable[[str], object]) -> Iterator[Turn]:
     try:
         yield turn
     finally:
-        turn.path.unlink(missing_ok=True)
+        with suppress(OSError):
+            turn.path.unlink(missing_ok=True)
         lock.release()
 
 

@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from importlib.metadata import version
+from io import BytesIO
 from pathlib import Path
 from threading import Thread
 
@@ -175,12 +176,14 @@ def _make(config: RunConfig, origin: Source, aside: Path, present: Code) -> None
         dependencies = [make(needed, origin, present) for needed in config.dependencies()]
         state = aside / "state.pt"
         history, weights = config.execute(dataset, [Kept(made) for made in dependencies], Saved(state))
-    except BrokenOff as error:  # a finding about the method, like the training's own: all else goes on
+    except (BrokenOff, FloatingPointError) as error:  # a finding about the method, like the training's own
         history, weights = pd.DataFrame([{"loss": math.nan, "failure": str(error)}]), {}
     finally:
         torch.set_num_threads(threads)
     history.to_csv(aside / "history.csv", index=False)
-    torch.save(weights, aside / "weights.pt")
+    content = BytesIO()  # PyTorch's own writing hides why it failed: a full disk, say
+    torch.save(weights, content)
+    (aside / "weights.pt").write_bytes(content.getbuffer())
     state.unlink(missing_ok=True)
     kind, images = config.work
     provenance = {

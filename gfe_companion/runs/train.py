@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import pandas as pd
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 from tqdm import tqdm
 
 from gfe_companion.runs.config import RunConfig, Saved
@@ -108,8 +109,12 @@ class Train(RunConfig):
                     continue  # measured by an earlier attempt
                 row = {"images": point, "seconds": training.seconds}
                 row["training_loss"] = summed / (point - (rows[-1]["images"] if rows else 0))
-                if point in self.measured:
-                    row["validation_loss"] = float(encode(model, validation, solver)["loss"].double().mean())
+                try:
+                    if point in self.measured:
+                        row["validation_loss"] = _validated(model, validation, solver)
+                except FloatingPointError as error:  # its last update broke it, which no training loss tells any more
+                    rows.append({"images": point, "seconds": training.seconds, "failure": str(error)})
+                    return pd.DataFrame(rows), kept
                 rows.append(row)
                 summed = 0.0
                 if point in self.kept:
@@ -117,6 +122,17 @@ class Train(RunConfig):
                     if learnt := knowledge_of(solver):
                         kept[f"{point} start"] = _copied(learnt)
         return pd.DataFrame(rows), kept
+
+
+def _validated(model: nn.Module, images: Tensor, solver: Solver | None) -> float:
+    """The mean loss of validation images. Raises ``FloatingPointError`` where the model has diverged.
+
+    On a grid that is too coarse for some images the mean is infinite, too: that is a finding about the grid.
+    """
+    loss = float(encode(model, images, solver)["loss"].double().mean())
+    if solver is None and not math.isfinite(loss):
+        raise FloatingPointError(f"the validation loss is {loss}; lower the learning rate or check the images.")
+    return loss
 
 
 def _copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -28,12 +28,23 @@ def publish(executed: Iterable[Path], setting: Setting) -> None:
         notebook = published(nbformat.read(path, as_version=4))
         if [c.source for c in notebook.cells] != [c.source for c in nbformat.read(target, as_version=4).cells]:
             raise ValueError(f"{path.name} has changed since it was executed; run it again.")
-        nbformat.write(notebook, target)
+        _put(target, nbformat.writes(notebook) + "\n")
     folder = ROOT / "figures" / setting.profile.name
     if folder.resolve() != setting.figures.resolve():
         shutil.copytree(setting.figures, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*"))
     readme = ROOT / "README.md"
-    readme.write_text(with_results(readme.read_text(encoding="utf-8"), folder), encoding="utf-8")
+    _put(readme, with_results(readme.read_text(encoding="utf-8"), folder))
+
+
+def _put(path: Path, text: str) -> None:
+    """Write a file of the repository aside and in its place when whole: a full disk must not cost what was there."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        shutil.copymode(path, part)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def published(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:

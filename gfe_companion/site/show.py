@@ -18,7 +18,7 @@ from gfe_companion.runs.profiles import Setting
 from gfe_companion.studies.drawing import style
 from gfe_companion.studies.results import Picture, Table, Text, listed, markdown
 
-NOT_FINITE = re.compile(r"\b(nan|inf)\b")
+NOT_FINITE = re.compile(r"\b(nan|inf|not finite)\b")
 OLDER = ".older"  # ends the hidden file beside a figure or table that rests on runs of older code
 Result = Picture | Table | Text
 

@@ -76,8 +76,8 @@ def test_all_flags(pipeline, tmp_path):
 
 def test_a_scheduler_is_an_address_or_a_file_made_absolute(pipeline, tmp_path, monkeypatch):
     (tmp_path / "scheduler.json").write_text("{}")
-    monkeypatch.chdir(tmp_path)
     for given in ("tcp://10.0.0.1:8786", "tls://login-1:1", "scheduler.json"):
+        monkeypatch.chdir(tmp_path)
         assert command.main(["run", "--scheduler", given]) == 0
     said = [options.scheduler for options in pipeline.calls]
     assert said == ["tcp://10.0.0.1:8786", "tls://login-1:1", str(tmp_path / "scheduler.json")]

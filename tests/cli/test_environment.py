@@ -49,6 +49,7 @@ class Installer:
             python.parent.mkdir(parents=True, exist_ok=True)
             python.unlink(missing_ok=True)
             python.symlink_to(sys.executable)
+            (self.root / ".venv" / "pyvenv.cfg").touch()
             self.site.mkdir(parents=True, exist_ok=True)
             time.sleep(0.05)  # long enough for another call to come by
         if step == "pip" and step not in self.failure:
@@ -113,7 +114,9 @@ def test_made_again_when_the_lock_changes_or_its_python_is_gone(root, installer)
     ensure(root)
     (root / ".venv" / "bin" / "python").unlink()
     ensure(root)
-    assert installer.steps == 3 * WHOLE
+    (root / ".venv" / "pyvenv.cfg").unlink()  # without which its Python is that of the system
+    ensure(root)
+    assert installer.steps == 4 * WHOLE
 
 
 def test_made_again_when_the_repository_moves(root, installer):
@@ -176,13 +179,20 @@ def lose(installer: Installer, kind: str) -> None:
         (info / "RECORD").unlink()
     elif kind == "cut short":
         (installer.site / "torch.py").write_text("one")
+    elif kind == "versioned library":
+        (info / "RECORD").write_text("torch.libs/libgomp-a34b.so.1,sha256=abc,8\n")
+    elif kind == "data":
+        (info / "RECORD").write_text('"torch/data, more/mnist.csv.gz",sha256=abc,8\n')
     elif kind == "empty record":
         (info / "RECORD").write_text("")
     elif kind == "other version":
         info.rename(info.with_name("torch-0.9.dist-info"))
 
 
-DAMAGE = ("package and record", "package alone", "record alone", "cut short", "empty record", "other version")
+DAMAGE = (
+    "package and record", "package alone", "record alone", "cut short", "empty record", "other version",
+    "versioned library", "data",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", DAMAGE)

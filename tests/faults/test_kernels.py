@@ -5,6 +5,8 @@ import errno
 import pytest
 from faults.conftest import Project
 
+from gfe_companion.cli import faults, kernel
+
 KILLED = "os.kill(os.getpid(), signal.SIGKILL)"
 OF_A_KERNEL = {
     "killed": (KILLED, "its Python was killed"),
@@ -40,6 +42,28 @@ def test_one_sentence_and_the_next_notebook(said, kind):
     assert sentence in line and f"as far as it got: build/smoke/{number}_kind.failed.ipynb" in line
 
 
+FORESEEN = {
+    "a library is gone": (ImportError("libgomp.so.1: cannot open"), 3, "remove .venv"),
+    "locks": (NotImplementedError("FileSystem does not appear to support flock"), 1, "on a local disk"),
+    "quota": (OSError(errno.EDQUOT, "Disk quota exceeded", "/x"), 1, "your disk quota is used up (/x)"),
+    "long": (OSError(errno.ENAMETOOLONG, "File name too long", "/x"), 1, "name a shorter one"),
+}
+
+
+@pytest.mark.parametrize("kind", FORESEEN)
+def test_what_is_foreseen_has_its_sentence_and_its_code(kind, capsys, monkeypatch):
+    monkeypatch.setattr(faults, "reader_gone", lambda: False)
+    error, code, remedy = FORESEEN[kind]
+    assert faults.tell("run_all.sh", error) == code
+    said = capsys.readouterr().err
+    assert remedy in said and said.count("\n") == 1 and "traceback" not in said
+
+
+def test_a_kernel_for_which_too_many_files_are_open():
+    error = type("ZMQError", (Exception,), {"__module__": "zmq.error", "errno": errno.EMFILE})()
+    assert "raise the limit (ulimit -n)" in kernel._sentence("01_one.ipynb", error, None)
+
+
 @pytest.mark.slow
 def test_what_was_whole_stays_and_the_call_goes_on(project):
     project.call("--only", "01")
@@ -52,7 +76,7 @@ def test_what_was_whole_stays_and_the_call_goes_on(project):
 @pytest.mark.slow
 def test_a_kernel_that_cannot_start(project):
     """The environment is whole, and yet the kernel ends at once: another module is in its way."""
-    module = project.root / "ipykernel_launcher.py"
+    module = project.root / "ipykernel.py"
     module.write_text("raise SystemExit('no')")
     try:
         said = project.call("--keep-going", code=1)

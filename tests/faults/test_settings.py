@@ -11,6 +11,7 @@ from pathlib import Path
 import matplotlib
 import nbformat
 import pytest
+from faults.conftest import FIRST
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -18,6 +19,13 @@ from gfe_companion.cli.settings import absolute, require_writable, settled
 from gfe_companion.studies.drawing import style
 
 ROOT = Path(__file__).resolve().parents[2]
+# A process that outlives its notebook, and leaves a file where it is interrupted.
+LEFT = """\
+import os, subprocess, sys, time
+program = "import os, time; os.chdir('/')\\ntry: time.sleep(9)"
+program += "\\nexcept KeyboardInterrupt: open(os.environ['GFE_HOME'] + '/interrupted', 'w')"
+subprocess.Popen([sys.executable, "-P", "-c", program])
+time.sleep(0.5)"""
 
 
 @pytest.mark.slow
@@ -31,13 +39,41 @@ def test_all_of_them_at_once(project, tmp_path):
     (startup / "00.py").write_text("import os; os._exit(3)")
     (tmp_path / "start.py").write_text("raise SystemExit(3)")
     (tmp_path / "rc").write_text("text.usetex: True\nbackend: no_such\n")
+    site = tmp_path / "lib" / "python{}.{}".format(*sys.version_info) / "site-packages"
+    site.mkdir(parents=True)
+    (site / "usercustomize.py").write_text("print('here')\nimport os\nos._exit(5)")
+    here = tmp_path / "here"
+    here.mkdir()
+    for folder in (here, project.root / "notebooks"):  # where the caller is, and where somebody puts things
+        (folder / "matplotlibrc").write_bytes(b"\xff\xfe")
+        (folder / "torch.py").write_text("raise SystemExit(3)")
+    project.add("01_one", *FIRST, "import torch, matplotlib.pyplot")
     project.call(
         "--only", "01", JUPYTER_PATH=str(tmp_path / "jupyter"), JUPYTER_DATA_DIR=str(tmp_path / "jupyter"),
         IPYTHONDIR=str(tmp_path / "ipython"), PYTHONSTARTUP=str(tmp_path / "start.py"), PYTHONHOME="/nowhere",
         PYTHONWARNINGS="error", PYTHONOPTIMIZE="2", PYTHONIOENCODING="ascii", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0",
-        LC_ALL="C", MATPLOTLIBRC=str(tmp_path / "rc"), MPLBACKEND="no_such", HOME=str(tmp_path / "nobody"),
+        LC_ALL="C", MATPLOTLIBRC=str(tmp_path / "rc"), MPLBACKEND="no_such", HOME=str(tmp_path / "rc"),
+        MPLCONFIGDIR="/proc/x", PYTHONHASHSEED="x", PYTHONMALLOC="x", PYTHONUSERBASE=str(tmp_path),
+        TQDM_MININTERVAL="x", LOKY_MAX_CPU_COUNT="x", JOBLIB_START_METHOD="x", PYTORCH_JIT="x", TORCH_LOGS="x",
+        GFE_HOME=str(project.home) + " {x} 'ü", options={"cwd": here},
     )  # fmt: skip
+    project.home = project.home.with_name("home {x} 'ü")
     assert project.printed() == f"kernel: {project.root}/.venv/bin/python 1 True\n"
+
+
+@pytest.mark.slow
+def test_what_cells_started_is_not_interrupted_at_the_end(project):
+    """The processes of a grid would say so aloud."""
+    project.add("01_one", LEFT)
+    project.call("--only", "01")
+    assert not (project.home / "interrupted").exists()
+
+
+@pytest.mark.parametrize("script", ["run_all.sh", "run_tests.sh"])
+def test_the_folder_of_the_caller_is_gone(project, tmp_path, script):
+    line = f"mkdir gone && cd gone && rmdir ../gone && {project.root / script} --help"
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, cwd=tmp_path, env=project.environ())
+    assert done.returncode == 2 and "go to another one (cd), then call this again" in done.stderr and not done.stdout
 
 
 @pytest.mark.slow
@@ -55,6 +91,7 @@ NO_FOLDER = {
     "in a file": "file/x",
     "no such home": "~nobody-of-this-name/x",
     "of the system": "/proc/x",
+    "no text": b"\xff\xfe",
 }
 
 
@@ -63,7 +100,8 @@ NO_FOLDER = {
 def test_a_home_that_cannot_be_written(project, tmp_path, kind):
     (tmp_path / "file").touch()
     said = project.call(code=2, GFE_HOME=NO_FOLDER[kind], options={"cwd": tmp_path})
-    assert said.count("\n") == 1 and said.startswith("run_all.sh: ") and ("writable" in said or "whole path" in said)
+    assert said.count("\n") == 1 and said.startswith("run_all.sh: ")
+    assert any(remedy in said for remedy in ("writable", "whole path", "name another folder"))
 
 
 @pytest.mark.slow

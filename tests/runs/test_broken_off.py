@@ -1,17 +1,19 @@
 """A training whose loss is not finite marks its run and those that rest on it; the rest goes on, and figures say so."""
 
 import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
+from gfe_companion.methods import FAST, LITERAL
 from gfe_companion.runs import store as runs
 from gfe_companion.runs.configs import Evaluate, Train
 from gfe_companion.runs.folders import broken_off
 from gfe_companion.runs.profiles import Setting
 from gfe_companion.site import show
 from gfe_companion.studies.results import Table
-from gfe_core.training import Training
+from gfe_core.training import Recipe, Training
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +71,18 @@ def test_tables_and_figures_name_the_seed(setting, tmp_path):
         "Missing from where they broke off: train-mnist-ae-96-seed1 (the training loss is" in said
         and "seed0" not in said
     )
+
+
+@pytest.mark.parametrize(("solver", "rate"), [(None, 1e3), (LITERAL, 1e38), (FAST, 1e38)])
+def test_a_last_update_that_breaks_it_is_told_too(solver, rate):
+    """The training loss of all batches is finite, and the network is not after the last of them."""
+    setting = Setting.of("smoke", "embedded", "0", 1, "cpu")
+    config = Train("mnist", True, 0, solver, (16,), (16,), 20, Recipe(learning_rate=rate))
+    unseen = replace(config, measured=())  # whose weights are kept, and not looked at
+    made = runs.run_grid([Evaluate(config, 16, solver, 10), Evaluate(unseen, 16, solver, 10), config], setting)
+    assert "failure" in made[0].provenance and "failure" in made[2].provenance
+    assert "failure" in made[1].provenance or solver is None
+    assert config.name in show.missing()
 
 
 def test_what_lacks_weights_for_another_reason_is_an_error(setting):

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import re
+from pathlib import Path
 
 import nbformat
 import pandas as pd
@@ -10,6 +11,7 @@ import pytest
 
 from gfe_companion.evidence.intervals import interval
 from gfe_companion.runs.profiles import ROOT
+from gfe_companion.site import publish
 from gfe_companion.site.publish import BLOCK, with_results
 
 FIGURES = ROOT / "figures" / "paper"
@@ -68,6 +70,25 @@ def test_nothing_lies_in_the_published_figures_that_no_notebook_shows():
         pytest.skip("not every notebook is published yet")
     shown = {name for stem in NOTEBOOKS for name, _ in made(stem)}
     assert {path.stem for path in FIGURES.iterdir()} == shown
+
+
+def test_a_full_disk_costs_nothing_that_was_published(tmp_path, monkeypatch):
+    path = tmp_path / "README.md"
+    path.write_text("whole")
+    path.chmod(0o640)
+    write = Path.write_text
+
+    def full(self, text, **words):
+        write(self, text[:3], **words)
+        raise OSError(28, "No space left on device", str(self))
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space left"):
+        publish._put(path, "anew and longer")
+    monkeypatch.undo()
+    assert path.read_text() == "whole" and [each.name for each in tmp_path.iterdir()] == ["README.md"]
+    publish._put(path, "anew")
+    assert path.read_text() == "anew" and path.stat().st_mode & 0o777 == 0o640
 
 
 def test_the_readme_carries_the_published_tables_and_pictures():
