@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -12,6 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from gfe_companion.runs import folders
 from gfe_core.amd import AMD
 from gfe_core.objective import Objective, bce
 
@@ -19,6 +21,18 @@ from gfe_core.objective import Objective, bce
 settings.register_profile("fixed", max_examples=40, derandomize=True, deadline=None, database=None, print_blob=True)
 settings.register_profile("explore", max_examples=2000, deadline=None, database=None, print_blob=True)
 settings.load_profile("fixed")
+
+# Calls in the background ignore these, and so would all that the tests start and interrupt.
+for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, usual)
+
+
+@pytest.fixture(autouse=True)
+def nothing_broke_off():
+    """What a test was told of runs that ended early is not another's."""
+    yield
+    folders.broken_off.clear()
 
 
 @pytest.fixture

@@ -63,7 +63,7 @@ def loopback(folder: Path, workers: int) -> Iterator[tuple[str, dict[str, psutil
 
     def start(name: str, kind: str, *flags: str) -> None:
         command = [sys.executable, "-P", "-m", "dask", kind, "--host", "127.0.0.1", "--no-dashboard", *flags]
-        with (folder / f"{name}.log").open("w") as log:
+        with (folder / f"{name}.log").open("wb") as log:
             environment = os.environ | {"GFE_HOME": str(folder / name)}
             started[name] = psutil.Popen(command, stdout=log, stderr=log, env=environment)
 

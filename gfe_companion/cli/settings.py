@@ -24,8 +24,7 @@ def settled(environ: Mapping[str, str], root: Path) -> dict[str, str]:
     """``environ`` without what would make results depend on somebody's settings, and with what makes them equal.
 
     Text is UTF-8 whatever the locale says; packages are this environment's and the project's alone; Matplotlib starts
-    from its own defaults, with a list of fonts
-    of its own where that can be written. Settling twice changes nothing.
+    from its own defaults, with a list of fonts of its own where that can be written. Settling twice changes nothing.
     """
     home = Path(environ.get("GFE_HOME") or root)
     kept = {

@@ -105,8 +105,9 @@ class Project:
         environ = {name: value for name, value in os.environ.items() if not name.startswith("GFE_")}
         flags = ("--profile", "smoke", "--data", "embedded", "--device", "cpu", "--jobs", "1", *flags)
         done = subprocess.run(
-            [sys.executable, "-P", "-c", CALL, *flags], env=environ | {"PYTHONPATH": str(self.root)}, cwd=self.root,
-            capture_output=True, text=True, timeout=300,
+            [sys.executable, "-P", "-c", CALL, *flags], cwd=self.root,
+            env=environ | {"PYTHONPATH": str(self.root), "GFE_HOME": str(self.root)}, capture_output=True, text=True,
+            timeout=300,
         )  # fmt: skip
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout + done.stderr

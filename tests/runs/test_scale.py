@@ -92,7 +92,7 @@ def test_sums_are_remembered_and_every_change_of_a_file_is_noticed(monkeypatch):
 def test_a_store_that_may_only_be_read_is_read(monkeypatch):
     (config,) = made(1)
     monkeypatch.setattr(folders, "SETTLED_S", -1)
-    monkeypatch.setattr(Path, "write_text", lambda *_: (_ for _ in ()).throw(PermissionError("read-only")))
+    monkeypatch.setattr(Path, "write_text", lambda *_, **__: (_ for _ in ()).throw(PermissionError("read-only")))
     assert store.finished([config])
 
 
