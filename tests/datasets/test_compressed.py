@@ -91,7 +91,7 @@ def test_unpacked_once_and_again_when_damaged(named, project, monkeypatch):
     pack(named, *ALL)
     locate(str(named), "mnist", project)
     with monkeypatch.context() as patch:
-        patch.setattr(compressed, "unpack", lambda *_: pytest.fail("unpacked again"))
+        patch.setattr(compressed, "aside", lambda *_: pytest.fail("unpacked again"))
         locate(str(named), "mnist", project)
     file = project / "unpacked" / "MNIST" / "raw" / IMAGES
     whole = file.read_bytes()
@@ -163,6 +163,8 @@ def test_nowhere_to_unpack(named, project, monkeypatch):
 def _locate(named, project, files, barrier, results):
     REGISTRY["mnist"] = replace(REGISTRY["mnist"], files=files)
     barrier.wait()
+    unpack = compressed.unpack
+    compressed.unpack = lambda source, target: (results.put(source), unpack(source, target))[1]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = locate(str(named), "mnist", project)
@@ -179,7 +181,9 @@ def test_several_processes_at_once(named, project):
     started = [processes.Process(target=_locate, args=(named, project, files, barrier, results)) for _ in range(3)]
     for process in started:
         process.start()
-    assert [results.get(timeout=60) for _ in started] == [(project / "unpacked", True)] * 3
+    said = [results.get(timeout=60) for _ in (*started, *ALL)]
+    assert said.count((project / "unpacked", True)) == 3
+    assert set(said[:4]) == {raw / f"{name}.gz" for name in ALL}, "each is unpacked by one of them"
     for process in started:
         process.join()
 

@@ -127,7 +127,7 @@ def at(folder, monkeypatch):
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
-    for name, value in (("WINDOW_S", 0.6), ("SLOWEST", 100), ("TOTAL_S", 60.0)):
+    for name, value in (("WINDOW_S", 0.6), ("SLOWEST", 50), ("TOTAL_S", 60.0)):
         monkeypatch.setattr(download, name, value)
     over.clear()
     server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
@@ -200,7 +200,7 @@ def test_the_bar_has_the_size_the_rate_and_the_time_left(at, project, folder, ca
 @pytest.mark.parametrize(
     ("way", "why"),
     [
-        ("drips", "it sent less than 0.1 kB a second for 0.6 s"),
+        ("drips", "it sent less than 0.05 kB a second for 0.6 s"),
         ("drips_headers", "no answer within 0.6 s"),
         ("silent", "no answer within 0.6 s"),
         ("missing", "404 Not Found"),
@@ -335,16 +335,17 @@ from pathlib import Path
 from gfe_companion.cli import endings
 from gfe_companion.datasets import download, locate
 
-endings.listen()
+if sys.argv[3:] == ["listens"]:  # as the commands do, but neither kernels nor workers of a cluster
+    endings.listen()
 download.mirrors = lambda family: [sys.argv[1]]
 print("located", locate("auto", "mnist", Path(sys.argv[2])).folder, flush=True)
 """
 
 
-def child(at, way, project):
+def child(at, way, project, *more):
     """Another process that downloads."""
     environ = {name: value for name, value in os.environ.items() if name != "GFE_DATA"}
-    command = [sys.executable, "-c", PROGRAM, f"http://{at.host}/{way}/", str(project)]
+    command = [sys.executable, "-c", PROGRAM, f"http://{at.host}/{way}/", str(project), *more]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, cwd=ROOT, env=environ, **pipes)
 
@@ -356,9 +357,13 @@ def wait_for(done, seconds=60):
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_and_leaves_nothing(at, project, number):
-    started = child(at, "drips", project)
+@pytest.mark.parametrize(
+    ("number", "more"),
+    [(signal.SIGINT, ()), (signal.SIGINT, ("listens",)), (signal.SIGTERM, ("listens",))],
+    ids=["Ctrl-C elsewhere", "Ctrl-C in a command", "SIGTERM in a command"],
+)
+def test_a_signal_ends_it_and_leaves_nothing(at, project, number, more):
+    started = child(at, "drips", project, *more)
     wait_for(lambda: at.asked)
     time.sleep(0.3)
     sent = time.monotonic()
