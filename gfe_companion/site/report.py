@@ -19,7 +19,7 @@ from gfe_companion.evidence.scorecard import THE_PAPER
 from gfe_companion.runs.profiles import Setting, home
 from gfe_companion.runs.store import finished
 from gfe_companion.site.show import older_files
-from gfe_companion.studies.needs import everything
+from gfe_companion.studies.needs import everything_of
 from gfe_companion.studies.results import listed, markdown
 
 MARKS = {YES: "✓", PARTLY: "◐", UNDECIDED: "?", NO: "✗", NOT_MEASURED: "–"}
@@ -177,7 +177,7 @@ def _provenance(setting: Setting, notebooks: dict) -> str:
          for stem, took in ((stem, notebook.metadata.get("papermill", {})) for stem, notebook in notebooks.items())],
         columns=["notebook", "took", "finished (UTC)"],
     )  # fmt: skip
-    runs = finished(everything(setting))
+    runs = finished(everything_of(notebooks, setting))  # of no others, whose data would be looked for
     said = [run.provenance for run in runs]
     versions = {f"{name} {number}" for run in said for name, number in run["versions"].items()}
     sums = {f"`{file}` {md5}" for run in said for file, md5 in run["data"]["md5"].items()}

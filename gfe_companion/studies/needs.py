@@ -33,16 +33,21 @@ def datasets_of(notebook: str) -> tuple[str, ...]:
 
 
 def everything(setting: Setting) -> list[RunConfig]:
-    """Every run that any study needs, and those that they rest on, each once.
-
-    Studies of a data set that cannot be had, because a named folder lacks it, are left out: nobody has made their runs.
-    """
+    """Every run that any study needs, and those that they rest on, each once."""
     studies = [import_module(f"{__package__}.{found.name}") for found in pkgutil.iter_modules([str(_here())])]
+    needs = [config for study in studies if hasattr(study, "needs") for config in study.needs(setting)]
+    return with_dependencies(needs)
+
+
+def everything_of(notebooks: Iterable[str], setting: Setting) -> list[RunConfig]:
+    """Every run that these ``notebooks`` need, and those that they rest on, each once.
+
+    One of a data set that cannot be had, because the folder that is named now lacks it, is left out.
+    """
     found: list[RunConfig] = []
-    for study in studies:
-        if hasattr(study, "needs"):
-            with suppress(DataError):
-                found += study.needs(setting)
+    for notebook in notebooks:
+        with suppress(DataError):
+            found += needs_of(notebook, setting)
     return with_dependencies(found)
 
 

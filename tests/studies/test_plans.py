@@ -8,7 +8,7 @@ from gfe_companion.runs import store as runs
 from gfe_companion.runs.configs import Evaluate, Latents, Train
 from gfe_companion.runs.profiles import PROFILES, Setting
 from gfe_companion.studies import beyond_plans, plans
-from gfe_companion.studies.needs import everything
+from gfe_companion.studies.needs import everything, everything_of
 
 
 def test_twelve_epochs_against_one_and_three_kinds_of_test():
@@ -32,17 +32,21 @@ def test_quick_shares_the_trainings_of_table_1():
     assert set(ours) <= set(plans.table1(setting).config)
 
 
-def test_studies_of_a_data_set_that_cannot_be_had_are_left_out(monkeypatch):
-    """A folder may have MNIST alone, and the report on its notebooks asks for everything."""
+def test_the_report_asks_only_for_the_data_of_its_notebooks(monkeypatch):
+    """A folder may have MNIST alone, and without a network nothing else is to be looked for."""
+    asked = []
 
     def source(setting, dataset="mnist"):
+        asked.append(dataset)
         if dataset == "fashion_mnist":
             raise DataError("it is missing")
         return Source(None)
 
     monkeypatch.setattr(Setting, "source", source)
-    found = everything(Setting.of("smoke", device="cpu"))
-    assert {config.trained.dataset for config in found} == {"mnist"}
+    setting, of_mnist = Setting.of("smoke", device="cpu"), ["01_encoding_as_gradient_flow", "03_nesterov"]
+    found = everything_of(of_mnist, setting)
+    assert found and {config.trained.dataset for config in found} == {"mnist"} and set(asked) == {"mnist"}
+    assert everything_of([*of_mnist, "06_converged_models"], setting) == found, "what cannot be had is left out"
 
 
 @pytest.mark.parametrize("profile", PROFILES)
