@@ -115,6 +115,9 @@ def _run(chosen: list[Notebook], setting: Setting, options: argparse.Namespace, 
             _say(f"figures and tables: {_short(setting.figures)}; report: {_short(index)}")
     except BrokenPipeError:
         raise
+    except report.Damaged as error:
+        failed = True
+        _say(f"the report was not written: {error}")
     except Exception as error:
         failed = True
         _say(f"the report was not written: {explain(error)}")

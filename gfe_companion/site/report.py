@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import html
+import json
 import os
 import re
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import nbformat
@@ -25,16 +28,19 @@ from gfe_companion.studies.results import listed, markdown
 MARKS = {YES: "✓", PARTLY: "◐", UNDECIDED: "?", NO: "✗", NOT_MEASURED: "–"}
 
 
+class Damaged(Exception):
+    """An executed notebook is not as it was made, which the text says."""
+
+
 def build(setting: Setting) -> Path | None:
     """Write build/<profile>/report/ from the executed notebooks that are there; returns its index.html, or None.
 
     The folder is written aside and put in place when whole; nothing is done where it is newer than all it is made of.
+    Raises :class:`Damaged`.
     """
     source = home() / "build" / setting.profile.name
     notebooks = {
-        path.stem: nbformat.read(path, as_version=4)
-        for path in sorted(source.glob("[0-9][0-9]_*.ipynb"))
-        if ".failed" not in path.name
+        path.stem: _read(path) for path in sorted(source.glob("[0-9][0-9]_*.ipynb")) if ".failed" not in path.name
     }
     if not notebooks:
         return None
@@ -61,6 +67,20 @@ def build(setting: Setting) -> Path | None:
     shutil.rmtree(report, ignore_errors=True)
     aside.rename(report)
     return report / "index.html"
+
+
+def _read(path: Path) -> nbformat.NotebookNode:
+    """The executed notebook at ``path``. Raises :class:`Damaged` where it is not what its stamp says."""
+    name, sums = str(path.relative_to(home())), {}
+    with suppress(OSError, ValueError, KeyError, TypeError):  # without a stamp it is what an earlier call left
+        sums = dict(json.loads((path.parent / "stamps" / f"{path.stem}.json").read_text(encoding="utf-8"))["made"])
+    try:
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() == sums.get(name) or name not in sums:
+            return nbformat.reads(content.decode(), as_version=4)
+    except Exception:  # of many kinds, as the file may hold anything
+        pass
+    raise Damaged(f"{name} is damaged: call again with --only {path.name[:2]}")
 
 
 class _WithMath(IPythonRenderer):

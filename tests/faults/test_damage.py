@@ -19,6 +19,7 @@ from gfe_companion.runs import unfinished
 from gfe_companion.runs.configs import Train
 from gfe_companion.runs.folders import read
 from gfe_companion.runs.profiles import Setting
+from gfe_companion.site import report
 
 CASES = settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 CONFIG = Train("mnist", True, 0, None, (16,), (16,), 5)
@@ -148,6 +149,20 @@ def test_executed_notebooks_and_stamps(executed, what, damage):
         path.write_bytes(damage(whole))
         same = what == "stamp" and _says(path) == json.loads(whole)
         assert same or executed.why()
+    finally:
+        path.write_bytes(whole)
+
+
+@pytest.mark.slow
+@CASES
+@given(damage=damage())
+def test_the_report_believes_no_executed_notebook(executed, damage):
+    path = executed.build / executed.path.name
+    whole = path.read_bytes()
+    try:
+        path.write_bytes(damage(whole))
+        with pytest.raises(report.Damaged, match="call again with --only 01"):
+            report.build(executed.setting)
     finally:
         path.write_bytes(whole)
 
