@@ -29,7 +29,7 @@ from gfe_companion.site.publish import with_results
 from gfe_companion.studies import plans
 from gfe_companion.studies.results import markdown
 
-SEEDS = tuple(range(8))  # of the trainings whose throughput is measured
+SEEDS = tuple(range(16))  # of the trainings whose throughput is measured
 PUBLISHED = ROOT / "cluster"  # where the tables of this module are committed
 HEADINGS = {
     "times": "times as fast as 1 process", "processor_s": "seconds of processor", "memory_mb": "memory of a worker, MB",
