@@ -18,7 +18,7 @@ from gfe_companion.cli.environment import Exit
 
 AGAIN = "call it again to go on"
 GRACE_S = 4.0  # between a signal and the end of this process, whatever it is doing
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGXCPU)
 
 temporary: set[Path] = set()  # folders to be removed however this process ends
 

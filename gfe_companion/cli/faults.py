@@ -50,18 +50,23 @@ def explain(error: BaseException) -> str:
             return f"{_blocker(error.filename)} is in the way ({error.strerror}): move it, then call again"
         if error.errno == errno.ENOENT and "temporary directory" in str(error):
             return "there is no folder for temporary files: let TMPDIR name one that can be written"
+    if isinstance(error, MemoryError) or _no_room(error):
+        wrong, remedy = REMEDIES[errno.ENOMEM]
+        return f"{wrong}: {remedy}"
     if isinstance(error, ImportError):
         return f"a package cannot be imported ({' '.join(str(error).split())[:300]}): remove .venv, then call again"
     if isinstance(error, NotImplementedError) and "flock" in str(error):  # as a network folder answers
         wrong, remedy = REMEDIES[errno.ENOLCK]
         return f"{wrong}: {remedy}"
-    if isinstance(error, MemoryError):
-        wrong, remedy = REMEDIES[errno.ENOMEM]
-        return f"{wrong}: {remedy}"
     said = " ".join(str(error).split())[:300] or "no more is known"
     where = traceback.extract_tb(error.__traceback__)[-1:]
     place = f" at {Path(where[0].filename).name}:{where[0].lineno}" if where else ""
     return f"{type(error).__name__}{place}: {said}; {KEPT}, and the whole traceback is in {_log(error)}"
+
+
+def _no_room(error: BaseException) -> bool:
+    """Whether a library could not be loaded for want of memory, as the system's loader says it."""
+    return any(said in str(error) for said in ("failed to map segment", "annot allocate memory"))
 
 
 def _blocker(path: str | None) -> str:
@@ -120,4 +125,5 @@ def _judged(error: BaseException) -> tuple[int, str]:
     if isinstance(error, Ended):
         number = int(error.args[0])
         return 128 + number, f"ended by {signal.Signals(number).name}; {AGAIN}"
-    return Exit.ENVIRONMENT if isinstance(error, ImportError) else Exit.FAILED, explain(error)
+    damaged = isinstance(error, ImportError) and not _no_room(error)
+    return Exit.ENVIRONMENT if damaged else Exit.FAILED, explain(error)

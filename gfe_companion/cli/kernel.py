@@ -74,8 +74,8 @@ def execute(path: Path, part: Path, parameters: dict[str, object], minutes: floa
                 watch.start()
             given, made = (str(file).replace("{", "{{").replace("}", "}}") for file in (path, part))  # no templates
             papermill.execute_notebook(
-                given, made, parameters, kernel_name="python3", kernel_manager_class=Kernel, config=config,
-                cwd=str(part.parent), progress_bar=False, stderr_file=sys.stderr, start_timeout=START_S,
+                given, made, parameters, kernel_name="python3", language="python", kernel_manager_class=Kernel,
+                config=config, cwd=str(part.parent), progress_bar=False, stderr_file=sys.stderr, start_timeout=START_S,
             )  # fmt: skip
     except Exception as error:
         end_children()

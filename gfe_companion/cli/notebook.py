@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -26,7 +27,10 @@ class Notebook:
     def __init__(self, path: Path, setting: Setting, parameters: dict[str, object]) -> None:
         self.path, self.setting, self.parameters = path, setting, parameters
         try:
-            self.about = nbformat.read(path, as_version=4).metadata.get("gfe", {})
+            with warnings.catch_warnings(action="ignore"):  # of what older programs left out, such as the cells' ids
+                read = nbformat.read(path, as_version=4)
+                nbformat.validate(read)
+            self.about = dict(read.metadata.get("gfe", {}))
         except Exception as error:  # of many kinds, as the file may hold anything
             said = " ".join(str(error).split())[:100]
             raise Stop(f"{path.name} cannot be read as a notebook ({said}); restore that file", Exit.USAGE) from error

@@ -153,7 +153,11 @@ def _scorecard(setting: Setting) -> str:
     path = setting.figures / "scorecard.csv"
     if not path.exists():
         return to_html("## Scorecard\n\nNotebook 09 has not run in this profile.")
-    judged = pd.read_csv(path, keep_default_na=False)
+    try:
+        judged = pd.read_csv(path, keep_default_na=False).astype({"whose": str, "text": str, "section": str})
+        judged = judged[["whose", "text", "section", "verdict", "measured"]]
+    except (ValueError, KeyError) as error:
+        raise Damaged(f"{path.relative_to(home())} is damaged: call again with --only 09") from error
     shown = pd.DataFrame({
         "claim": "\u201c" + judged.text + "\u201d (Sec. " + judged.section + ")",
         "verdict": judged.verdict.map(MARKS) + " " + judged.verdict,

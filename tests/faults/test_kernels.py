@@ -44,6 +44,7 @@ def test_one_sentence_and_the_next_notebook(said, kind):
 
 FORESEEN = {
     "a library is gone": (ImportError("libgomp.so.1: cannot open"), 3, "remove .venv"),
+    "no room for a library": (ImportError("libtorch_cpu.so: failed to map segment from shared object"), 1, "memory"),
     "locks": (NotImplementedError("FileSystem does not appear to support flock"), 1, "on a local disk"),
     "quota": (OSError(errno.EDQUOT, "Disk quota exceeded", "/x"), 1, "your disk quota is used up (/x)"),
     "long": (OSError(errno.ENAMETOOLONG, "File name too long", "/x"), 1, "name a shorter one"),
@@ -101,7 +102,13 @@ def test_a_notebook_that_takes_too_long(project):
 
 
 @pytest.mark.slow
-def test_damaged_notebooks(project):
-    (project.root / "notebooks" / "02_two.ipynb").write_text('{"cells": [')
+@pytest.mark.parametrize(
+    "content",
+    ['{"cells": [', '{"cells": [], "metadata": {"gfe": 3}, "nbformat": 4, "nbformat_minor": 5}',
+     '{"cells": [{"cell_type": "code", "metadata": {}, "source": "1"}], "metadata": {}, "nbformat": 4, '
+     '"nbformat_minor": 5}', "[1]", ""],
+)  # fmt: skip
+def test_damaged_notebooks(project, content):
+    (project.root / "notebooks" / "02_two.ipynb").write_text(content)
     said = project.call(code=2)
     assert "02_two.ipynb cannot be read as a notebook" in said and said.count("\n") == 1
