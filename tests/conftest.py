@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
+from collections import Counter
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -26,6 +27,13 @@ settings.load_profile("fixed")
 for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, usual)
+
+
+def pytest_collection_modifyitems(items):
+    """Files with slow tests come first, those with few before those with many: nobody waits for one at the end."""
+    of_file = Counter(item.path for item in items)
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (item.path not in slow, of_file[item.path] if item.path in slow else 0))
 
 
 @pytest.fixture(autouse=True)
