@@ -51,6 +51,7 @@ def in_thread(configs):
     return came, thread
 
 
+@pytest.mark.slow
 def test_histories_are_equal_in_one_process_in_two_and_on_a_cluster_of_two(cluster, monkeypatch, tmp_path):
     homes = [cluster.worker(name) for name in ("first", "second")]
     made = {}

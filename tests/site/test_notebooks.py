@@ -35,6 +35,7 @@ def smoke(tmp_path_factory):
     return home, done
 
 
+@pytest.mark.slow
 def test_all_notebooks_run_and_a_second_call_has_nothing_to_do(smoke):
     home, (first, second) = smoke
     for path in NOTEBOOKS:
