@@ -98,7 +98,7 @@ def test(argv: list[str]) -> int:
 
     codes: dict[int, Exit] = {pytest.ExitCode.OK: Exit.DONE, pytest.ExitCode.USAGE_ERROR: Exit.USAGE}
     os.chdir(ROOT)
-    workers = str(min(4, os.cpu_count() or 1))
+    workers = str(min(4, 1 + (os.cpu_count() or 1)))  # one more than cores, as many tests wait for a call
     beside = ["-n", workers, "--dist", "loadfile", "--no-loadscope-reorder"]  # a file's tests share runs
     whole = ["-q", *beside, "-m", "not long", "tests"]
     return codes.get(pytest.main(argv or whole, plugins=[Interrupted()]), Exit.FAILED)

@@ -12,7 +12,7 @@ import torch
 from faults.conftest import ROOT
 
 KILLS = 20
-CALL = [str(ROOT / "run_all.sh"), "--profile", "smoke", "--jobs", "2", "--only", "02", "--only", "03", "--only", "05"]
+CALL = [str(ROOT / "run_all.sh"), "--profile", "smoke", "--jobs", "2", "--only", "03", "--only", "05"]
 OF_THE_CLOCK = r"second|time|_s$|_ms$"  # columns that say how long something took
 
 
@@ -34,7 +34,7 @@ def test_twenty_kills_over_one_profile_end_with_equal_numbers(tmp_path):
         killed = tmp_path / "killed"
         calls, kills = [start(killed, log), start(killed, log)], 0
         while kills < KILLS:
-            time.sleep(draw.uniform(0.5, 15))
+            time.sleep(draw.uniform(2, 10))
             which = draw.randrange(2)
             if calls[which].poll() is None:
                 calls[which].send_signal(signal.SIGKILL)
