@@ -14,6 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from gfe_companion.cli.endings import SIGNALS
 from gfe_companion.runs import folders
 from gfe_core.amd import AMD
 from gfe_core.objective import Objective, bce
@@ -24,9 +25,9 @@ settings.register_profile("explore", max_examples=2000, deadline=None, database=
 settings.load_profile("fixed")
 
 # Calls in the background ignore these, and so would all that the tests start and interrupt.
-for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+for number in SIGNALS:
     if signal.getsignal(number) is signal.SIG_IGN:
-        signal.signal(number, usual)
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items):
