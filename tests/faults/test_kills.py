@@ -34,7 +34,7 @@ def test_twenty_kills_over_one_profile_end_with_equal_numbers(tmp_path):
         killed = tmp_path / "killed"
         calls, kills = [start(killed, log), start(killed, log)], 0
         while kills < KILLS:
-            time.sleep(draw.uniform(2, 10))
+            time.sleep(draw.uniform(1, 6))
             which = draw.randrange(2)
             if calls[which].poll() is None:
                 calls[which].send_signal(signal.SIGKILL)
