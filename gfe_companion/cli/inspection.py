@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-# torchvision is looked for and not imported: beside a torch without CUDA its import needs a cure (datasets/download.py).
+# torchvision is looked for and not imported: beside a torch without CUDA its import needs a cure (see download.py).
 PROBE = """
 import importlib.util, os
 os.chdir("/")  # where nothing of the caller's could be imported or read in their place

@@ -20,6 +20,7 @@ from gfe_companion.cli.turns import Turn, turn_at
 from gfe_companion.datasets import DataError, Source, StandInWarning
 from gfe_companion.runs import cluster
 from gfe_companion.runs.profiles import ROOT, Setting, home
+from gfe_companion.runs.store import run_grid
 from gfe_companion.site import report
 from gfe_companion.site.publish import publish
 from gfe_companion.site.show import older_files
@@ -102,6 +103,8 @@ def _plan(chosen: list[Notebook], setting: Setting, options: argparse.Namespace)
 
 def _run(chosen: list[Notebook], setting: Setting, options: argparse.Namespace, turn: Turn) -> int:
     failed = False
+    turn.at("the runs")
+    _make_runs(chosen, setting, options)
     for notebook in chosen:
         turn.at(notebook.path.stem)
         if error := _executed(notebook, options):
@@ -132,6 +135,30 @@ def _run(chosen: list[Notebook], setting: Setting, options: argparse.Namespace, 
         publish((notebook.build / notebook.path.name for notebook in chosen), setting)
         _say("published: figures/paper/, notebooks/ and README.md")
     return Exit.DONE
+
+
+def _make_runs(chosen: list[Notebook], setting: Setting, options: argparse.Namespace) -> None:
+    """Make the runs of all notebooks that will be executed as one grid, so that no core waits at a notebook's end.
+
+    Not where runs go one after another anyway, nor under ``--timeout``, which counts what each notebook takes. A run
+    that cannot be made is met again by its notebook, which says so in its place.
+    """
+    if options.timeout or (setting.jobs == 1 and not os.environ["GFE_SCHEDULER"]):
+        return
+    try:
+        waiting = [notebook for notebook in chosen if options.force or notebook.why()]
+        needs = dict.fromkeys(config for notebook in waiting for config in notebook.needs())
+        with warnings.catch_warnings():
+            warnings.showwarning = _tell
+            run_grid(needs, setting)
+    except BrokenPipeError:
+        raise
+    except Exception:
+        return
+
+
+def _tell(warning: Warning | str, *_: object) -> None:
+    _say(str(warning))
 
 
 def _executed(notebook: Notebook, options: argparse.Namespace) -> str:

@@ -91,6 +91,30 @@ def test_a_failing_notebook_is_kept_as_far_as_it_got_and_named(project, capsys):
     assert not (project.root / "build" / "smoke" / "01_bad.failed.ipynb").exists()
 
 
+def test_the_runs_of_all_notebooks_go_as_one_grid_before_the_first(project, monkeypatch, capsys):
+    grids = []
+
+    def grid(needs, setting):
+        grids.append((list(needs), "running" in capsys.readouterr().err))
+        warnings.warn("a run is damaged and is made again.", stacklevel=1)
+        raise RuntimeError("which the notebook says in its place")
+
+    monkeypatch.setattr(pipeline, "run_grid", grid)
+    monkeypatch.setattr(pipeline.Notebook, "needs", lambda self: ["shared", self.path.stem])
+    monkeypatch.setattr(pipeline.Notebook, "_runs", lambda self: [])
+    for name in ("01_one", "02_two"):
+        project(name, "1")
+    assert pipeline.main(options(jobs=2, only=["01"])) == Exit.DONE
+    project("03_three", "1")
+    capsys.readouterr()
+    assert pipeline.main(options(jobs=2)) == Exit.DONE
+    assert grids == [(["shared", "01_one"], False), (["shared", "02_two", "03_three"], False)]
+    assert "a run is damaged and is made again." in capsys.readouterr().err
+    for alone in ({"jobs": 1}, {"jobs": 2, "timeout": 5.0}):
+        assert pipeline.main(options(force=True, **alone)) == Exit.DONE
+    assert len(grids) == 2, "a notebook's minutes count its own runs, and one process gains nothing"
+
+
 def test_only_and_from_choose(project, capsys):
     for name in ("01_one", "02_two", "03_three"):
         project(name, "1")
