@@ -145,20 +145,17 @@ def _make_runs(chosen: list[Notebook], setting: Setting, options: argparse.Names
     """
     if options.timeout or (setting.jobs == 1 and not os.environ["GFE_SCHEDULER"]):
         return
-    try:
-        waiting = [notebook for notebook in chosen if options.force or notebook.why()]
-        needs = dict.fromkeys(config for notebook in waiting for config in notebook.needs())
-        with warnings.catch_warnings():
-            warnings.showwarning = _tell
-            run_grid(needs, setting)
-    except BrokenPipeError:
-        raise
-    except Exception:
-        return
-
-
-def _tell(warning: Warning | str, *_: object) -> None:
-    _say(str(warning))
+    with warnings.catch_warnings(record=True) as caught:
+        try:
+            waiting = [notebook for notebook in chosen if options.force or notebook.why()]
+            run_grid(dict.fromkeys(config for notebook in waiting for config in notebook.needs()), setting)
+        except BrokenPipeError:  # nobody reads what this call says
+            raise
+        except Exception:
+            return
+        finally:
+            for warning in caught:
+                _say(str(warning.message))
 
 
 def _executed(notebook: Notebook, options: argparse.Namespace) -> str:
