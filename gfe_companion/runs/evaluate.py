@@ -18,15 +18,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Evaluate(RunConfig):
-    """Losses of the first ``count`` test images under the weights that ``training`` kept at ``images``.
+    """Losses of ``count`` test images under the weights that ``training`` kept at ``images``.
 
-    They are encoded by ``solver``, or, where it is None, by the autoencoder's own encoder.
+    They are the first, or the first of every ``every``-th one; they are encoded by ``solver``, or, where it is None, by
+    the autoencoder's own encoder.
     """
 
     training: Train
     images: int
     solver: Solver | None
     count: int
+    every: int = 1
 
     @property
     def name(self) -> str:
@@ -55,7 +57,7 @@ class Evaluate(RunConfig):
         """
         (trained,) = needed
         model = model_with(trained[str(self.images)], self.training.solver).to(self.device)
-        images = dataset.test.images[: self.count].to(self.device)
+        images = dataset.test.images[:: self.every][: self.count].to(self.device)
         known = {name: tensor.to(images) for name, tensor in trained.get(f"{self.images} start", {}).items()}
         columns = encode(model, images, restored(self.solver, known))
         z = columns.pop("z").cpu()

@@ -9,6 +9,7 @@ import pytest
 from gfe_companion.methods import METHODS, UNCAPPED, Look, Method
 from gfe_companion.runs.profiles import Setting
 from gfe_companion.studies import data_efficiency as study
+from gfe_companion.studies import plans
 
 
 @pytest.fixture
@@ -96,3 +97,13 @@ def test_the_exercise_is_answered_where_the_autoencoder_was_followed_far_enough(
     assert "about 762 images" in said  # two thirds of the way from 480 to 960 on a logarithmic axis
     said = study.say_answer(setting, pd.concat([ours, ae.assign(validation_loss=0.4)]))
     assert "more than the 960 images" in said
+
+
+def test_what_fewer_test_images_tell_is_told_with_what_they_are_off_by(setting):
+    config = plans.table1(setting).query("method == 'gfe_amd_uncapped'").config.iloc[0]
+    losses = [0.1, 0.2, 0.3, 0.4, 0.5] * 30  # of every fifth image 0.1, of all 0.3
+    frame = runs({"ae": losses, "gfe_amd_uncapped": losses}).assign(config=config)
+    tested = study.on_fewer(setting, frame)
+    assert tested.iloc[0].tolist() == pytest.approx([480, 0, 0.3, 0.1, 0.0])
+    shown = study.table_tested(setting, tested)
+    assert shown.shown.to_numpy().tolist() == [["480", "0.3000", "one seed", "± 0.0000", "-0.2000"]]
