@@ -34,7 +34,7 @@ class Interval(NamedTuple):
         spec = spec or ".4f"
         if not self.count:
             return "missing"
-        return format(self.mean, spec) + ("" if math.isnan(self.half) else f" ± {self.half:{spec}}")
+        return format(self.mean, spec) + ("" if math.isnan(self.half) else f" ± {self.half:{spec.removeprefix('+')}}")
 
 
 def interval(values: Iterable[float]) -> Interval:

@@ -23,7 +23,6 @@ from gfe_core.warm import WarmStart
 LITERAL = AMD()  # Sec. 3.4 as it is written: s_max = 10, about 1,000 steps to tau, fewer where the curve is flat
 # The departure: larger steps, each grown from the last accepted one, and a hundred trials in all.
 UNCAPPED = AMD(s_max=1000.0, tolerance=1e-3, grow_accepted=True, max_trials=100)
-UNHURRIED = replace(UNCAPPED, max_trials=1000)  # to see what that budget costs
 
 # Beyond the paper: five quasi-Newton trials from where recent batches point to; and as many as it takes, for tests.
 FAST = WarmStart(penalty=1e-5)
@@ -125,6 +124,9 @@ METHODS: dict[str, Method] = {
     ),
     "gfe_fast": Method(
         Look("GFE, accelerated", "GFE, accelerated (warm quasi-Newton)", PINK, "P"), FAST, tester=FAST_TEST,
+    ),
+    "gfe_fast_long": Method(  # trained by the same solver
+        Look("GFE, accelerated, 12 epochs", "GFE, accelerated, as many images as the AE", BROWN, "*"), tester=FAST_TEST,
     ),
     "auto_decoder": Method(
         Look("auto-decoder", "auto-decoder (stored latents)", BROWN, "*", ":"), tester=COLD_TEST,

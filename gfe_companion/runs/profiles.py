@@ -46,8 +46,8 @@ class Profile:
 
     Of Table 2 and Figures 5 to 7: ``converged_seeds`` how many of the seeds they get . ``few_images`` the "1 % of the
     data" . ``epoch_share`` the part of an epoch that counts as one: GFE sees one of these, an AE twelve .
-    ``map_images`` how many test images a t-SNE map shows . ``unhurried_images`` how many are also encoded
-    with ten times the trials.
+    ``map_images`` how many test images a t-SNE map shows . ``excess_images`` for how many the optimum is looked for.
+    The accelerated GFE sees as many images as the AE for the first ``beyond_seeds``.
 
     Beyond the paper: ``beyond_seeds`` how many of the seeds it gets . ``beyond_images`` training images to which the
     accelerated GFE is followed . ``beyond_tested`` test images of its curves . ``stability_images`` training images to
@@ -79,7 +79,7 @@ class Profile:
     few_images: int
     epoch_share: float
     map_images: int
-    unhurried_images: int
+    excess_images: int
     beyond_seeds: int
     beyond_images: int
     beyond_tested: int
@@ -98,7 +98,7 @@ PROFILES = {
             curve_ae=960, curve_gfe=0, curve_ae_seeds=1, curve_gfe_seeds=0, validation_images=50,
             pool_from=9, slices=10, drawn_slices=40, flow_images=480, adjoint_slices=20, adjoint_images=160,
             flow_validation_images=20, flow_seeds=1, stiff_images=1,
-            converged_seeds=1, few_images=48, epoch_share=0.0016, map_images=150, unhurried_images=10,
+            converged_seeds=1, few_images=48, epoch_share=0.0016, map_images=150, excess_images=10,
             beyond_seeds=1, beyond_images=320, beyond_tested=40, stability_images=480, optimum_images=2,
             race_images=4, race_passes=20,
         ),
@@ -108,7 +108,7 @@ PROFILES = {
             curve_ae=64_000, curve_gfe=0, curve_ae_seeds=3, curve_gfe_seeds=0, validation_images=250,
             pool_from=2, slices=25, drawn_slices=200, flow_images=1920, adjoint_slices=100, adjoint_images=320,
             flow_validation_images=50, flow_seeds=3, stiff_images=2,
-            converged_seeds=2, few_images=1920, epoch_share=0.0768, map_images=1000, unhurried_images=200,
+            converged_seeds=2, few_images=1920, epoch_share=0.0768, map_images=1000, excess_images=100,
             beyond_seeds=1, beyond_images=40_000, beyond_tested=250, stability_images=3840, optimum_images=25,
             race_images=32, race_passes=300,
         ),
@@ -118,7 +118,7 @@ PROFILES = {
             curve_ae=800_000, curve_gfe=160_000, curve_ae_seeds=3, curve_gfe_seeds=1, validation_images=1000,
             pool_from=2, slices=100, drawn_slices=200, flow_images=6400, adjoint_slices=200, adjoint_images=960,
             flow_validation_images=100, flow_seeds=3, stiff_images=8,
-            converged_seeds=3, few_images=1920, epoch_share=1.0, map_images=5000, unhurried_images=1000,
+            converged_seeds=3, few_images=1920, epoch_share=1.0, map_images=5000, excess_images=1000,
             beyond_seeds=3, beyond_images=800_000, beyond_tested=1000, stability_images=76_800, optimum_images=100,
             race_images=128, race_passes=2000,
         ),

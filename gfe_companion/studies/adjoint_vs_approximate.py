@@ -169,7 +169,7 @@ def mean_advantage(part: pd.DataFrame) -> Interval:
 
 def signed(gain: Interval) -> str:
     """A gain with its sign and, over several seeds, its interval: "+1.2% ± 0.4%"."""
-    return f"{gain.mean:+.1%}" + (f" ± {gain.half:.1%}" if gain.count > 1 else "")
+    return f"{gain:+.1%}"
 
 
 def say_advantages(curves: pd.DataFrame) -> Text:

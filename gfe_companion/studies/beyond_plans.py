@@ -12,7 +12,7 @@ from gfe_companion.methods.baselines import CoordinatesOnly, StartOnly
 from gfe_companion.runs.configs import Evaluate, Optimum, Race, RunConfig, Train, TrainStored
 from gfe_companion.runs.profiles import CURVE_IMAGES, Setting
 from gfe_companion.runs.store import run_grid
-from gfe_companion.studies.plans import table1, table2
+from gfe_companion.studies.plans import accelerated, table1, table2
 from gfe_core.accelerated import BarzilaiBorweinAMD, NesterovAMD, QuasiNewtonAMD
 from gfe_core.encoding import Solver
 from gfe_core.levenberg_marquardt import LevenbergMarquardt
@@ -83,12 +83,10 @@ def curves(setting: Setting) -> pd.DataFrame:
         ae, end = converged.loc[("ae", seed), ["config", "images"]]
         end = int(end)
         recipe = CosineRecipe(until=end)
-        until = max(profile.beyond_images, end)
-        far = tuple(sorted({i for i in CURVE_IMAGES if i < until} | {until, end}))
         near = tuple(sorted({i for i in CURVE_IMAGES if i < end} | {end}))
         trainings = [
             ("constant", "ae", ae.training),
-            ("constant", "gfe_fast", _fast(setting, seed, far, Recipe())),
+            ("constant", "gfe_fast", accelerated(setting, "mnist", seed)[0]),
             ("constant", "gfe_amd_uncapped", few[seed]),
             ("cosine", "ae", replace(ae.training, recipe=recipe)),
             ("cosine", "gfe_fast", _fast(setting, seed, near, recipe)),

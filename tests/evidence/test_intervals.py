@@ -61,3 +61,8 @@ def test_curves_over_seeds_have_a_mean_and_an_interval_at_each_point():
     assert (first.low, first.high) == pytest.approx(
         interval([0.2, 0.4])[0] + np.array([-1, 1]) * interval([0.2, 0.4])[1]
     )
+
+
+def test_a_sign_is_asked_of_the_mean_alone():
+    assert f"{interval([0.01, 0.03]):+.1%}" == "+2.0% ± 12.7%"
+    assert f"{interval([-0.02]):+.1%}" == "-2.0%"

@@ -18,11 +18,13 @@ def test_twelve_epochs_against_one_and_three_kinds_of_test():
     assert seen["segmented_mnist", "gfe_amd_uncapped"] == 25_536
     for name in REGISTRY:
         assert seen[name, "ae"] == seen[name, "ae_then_amd"] == 12 * seen[name, "gfe_amd_uncapped"]
+        assert seen[name, "gfe_fast"] == seen[name, "gfe_amd_uncapped"]
+        assert seen[name, "gfe_fast_long"] == seen[name, "ae"]
     assert plan.groupby(["dataset", "method"]).seed.nunique().eq(3).all()
     for row in plan.itertuples():
         assert row.config.training.dataset == row.dataset
         assert row.images in row.config.training.kept
-        assert 1920 in row.config.training.kept
+        assert 1920 in row.config.training.kept or "fast" in row.method
         assert row.config.count == 10_000
 
 
@@ -30,6 +32,15 @@ def test_quick_shares_the_trainings_of_table_1():
     setting = Setting.of("quick", "embedded", device="cpu")
     ours = plans.table2(setting, "mnist").query("method == 'gfe_amd_uncapped'").config
     assert set(ours) <= set(plans.table1(setting).config)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_notebook_08_draws_the_accelerated_training_of_table_2(profile):
+    setting = Setting.of(profile, "embedded", device="cpu")
+    ours = plans.table2(setting, "mnist").query("method == 'gfe_fast_long'")
+    drawn = beyond_plans.curves(setting).query("schedule == 'constant' and method == 'gfe_fast'")
+    assert {test.training for test in ours.config} == {test.training for test in drawn.config}
+    assert ours.seed.nunique() == setting.profile.beyond_seeds
 
 
 def test_the_report_asks_only_for_the_data_of_its_notebooks(monkeypatch):
