@@ -1,5 +1,6 @@
 """All configurations under one name, for studies. Runs rest on the module of each and not on this one."""
 
+from gfe_companion.runs.available import Available
 from gfe_companion.runs.config import RunConfig
 from gfe_companion.runs.evaluate import Evaluate
 from gfe_companion.runs.latents import Latents
@@ -10,5 +11,6 @@ from gfe_companion.runs.train import Train, TrainByAdjoint
 from gfe_companion.runs.train_stored import TrainStored
 
 __all__ = [
-    "Evaluate", "Latents", "Optimum", "Race", "RunConfig", "Stiffness", "Train", "TrainByAdjoint", "TrainStored",
+    "Available", "Evaluate", "Latents", "Optimum", "Race", "RunConfig", "Stiffness", "Train", "TrainByAdjoint",
+    "TrainStored",
 ]  # fmt: skip

@@ -8,24 +8,26 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
+from gfe_companion.datasets import REGISTRY
 from gfe_companion.evidence.intervals import Interval, interval, over_seeds
 from gfe_companion.evidence.scorecard import beside
 from gfe_companion.methods import METHODS, UNCAPPED
 from gfe_companion.runs.configs import RunConfig
 from gfe_companion.runs.profiles import Setting
 from gfe_companion.runs.store import run_grid
-from gfe_companion.studies import plans
+from gfe_companion.studies import data_plans, plans
 from gfe_companion.studies.drawing import draw_mean
 from gfe_companion.studies.results import Picture, Table, Text
 
-DATASETS: tuple[str, ...] = ("mnist",)
+DATASETS: tuple[str, ...] = tuple(REGISTRY)
 AE, GFE = "ae", "gfe_amd_uncapped"  # the two that every profile runs, and that sentences compare
 BATCH = 16  # images of an iteration
 
 
 def needs(setting: Setting) -> list[RunConfig]:
     """Every run that notebook 05 rests on."""
-    return [*plans.figure4(setting).config, *plans.table1(setting).config]
+    beyond = data_plans.available(setting)
+    return [*plans.figure4(setting).config, *plans.table1(setting).config, *beyond.config]
 
 
 def runs_of_table1(setting: Setting) -> pd.DataFrame:
