@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 
 from gfe_companion.evidence.available import AE_BY, GFE_BY
 from gfe_companion.evidence.claims import Finding, Read, Unmeasured, all_of, holds
 from gfe_companion.evidence.intervals import Interval, interval
+from gfe_companion.evidence.overfit import HARDLY, rises
 
 
 def _paired(frame: pd.DataFrame, one: tuple[str, str], other: tuple[str, str]) -> dict[str, Interval]:
@@ -54,4 +57,68 @@ def ours_optimum_repairs(read: Read) -> Finding:
         all_of(holds(row) for row in rows.values()),
         f"own encoder − optimum by images available: {_said(rows)}",
         "No image is added for it.",
+    )
+
+
+def ours_encoder_overfits(read: Read) -> Finding:
+    """On few images the AE's validation loss by its own encoder comes to lie more than 5 % above its lowest so far, and
+    that of its decoder, encoded at the optimum, never does, nor does that of GFE.
+    """
+    found = rises(read("fig_05_overfit"))
+    own, others = found.pop(AE_BY), found
+    said = {f"{'AE' if method == AE_BY[0] else 'GFE'}, {by}": row for (method, by), row in others.items()}
+    return Finding(
+        all_of([holds(own, HARDLY), *(holds(row, -math.inf, HARDLY) for row in said.values())]),
+        f"largest rise: AE, own {own:.1%}; {'; '.join(f'{name} {row:.1%}' for name, row in said.items())}",
+        "A training that ends early may not have come to its rise.",
+    )
+
+
+def _above(frame: pd.DataFrame, encoder: str) -> dict[str, Interval]:
+    """Test losses of each opponent minus those of the GFE that it is compared with, by the same ``encoder``; titles."""
+    part = frame[frame.encoder == encoder].pivot(index="seed", columns="opponent", values="test")
+    against = dict(zip(frame.opponent, frame.against, strict=True))
+    ours = {*against.values()}
+    rows = {name: (part[name] - part[against[name]]).dropna() for name in part if name not in ours}
+    titles = dict(zip(frame.opponent, frame.title, strict=True))
+    return {titles[name]: interval(values) for name, values in rows.items() if len(values)}
+
+
+def ours_no_encoder_reaches_gfe(read: Read) -> Finding:
+    """By its own encoder each opponent's test loss minus GFE's, on the same few images, is above zero. Opponents that
+    learn from moved images are compared with GFE that does so too.
+    """
+    rows = _above(read("table_05_opponents"), "own")
+    return Finding(
+        all_of(holds(row) for row in rows.values()),
+        f"opponent − GFE: {_said(rows)}",
+        f"The nearest is {min(rows, key=lambda name: rows[name].mean)}.",
+    )
+
+
+def ours_no_decoder_reaches_gfe(read: Read) -> Finding:
+    """With test images encoded at the optimum, too, each opponent's test loss minus GFE's is above zero. Opponents that
+    learn from moved images are compared with GFE that does so too.
+    """
+    rows = _above(read("table_05_opponents"), "optimum")
+    return Finding(
+        all_of(holds(row) for row in rows.values()),
+        f"opponent − GFE: {_said(rows)}",
+        f"The nearest is {min(rows, key=lambda name: rows[name].mean)}.",
+    )
+
+
+def ours_optimum_repairs_all(read: Read) -> Finding:
+    """Of each opponent that has an encoder, the test loss by that encoder minus that of its decoder, encoded at the
+    optimum, is above zero.
+    """
+    frame = read("table_05_opponents")
+    frame = frame[~frame.opponent.isin(set(frame.against))]
+    wide = frame.pivot(index=["title", "seed"], columns="encoder", values="test")
+    repaired = (wide.own - wide.optimum).dropna()
+    rows = {str(name): interval(part) for name, part in repaired.groupby("title", sort=False)}
+    return Finding(
+        all_of(holds(row) for row in rows.values()),
+        f"own encoder − optimum: {_said(rows)}",
+        "Each is at its own best point by validation, for either encoder.",
     )

@@ -13,8 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TABLE1_IMAGES = (480, 960, 1920, 3840, 5760)
 LOG_SPACED = (160, 320, 9600, 16_000, 25_600, 40_000, 64_000, 96_000, 160_000, 256_000, 400_000, 560_000, 800_000)
 AVAILABLE_SEEN = (
-    160, 320, 640, 960, 1920, 3840, 5760, 9600, 16_000, 25_600, 40_000, 64_000, 96_000, 160_000, 240_000, 320_000,
-    400_000, 560_000,
+    160, 320, 640, 960, 1920, 3840, 5760, 9600, 16_000, 25_600, 40_000, 64_000, 96_000, 160_000, 240_000, 400_000,
 )  # fmt: skip  # where trainings on few images are validated
 FLOW_STEP = 160  # training images between two points of Figure 3: ten iterations
 FLOW_KEPT = (160, 480, 1920)  # where Figure 1 looks: after 10, 30 and 120 iterations
@@ -58,8 +57,11 @@ class Profile:
     ``available_other_seeds`` how many of the seeds each gets, on MNIST and on every other data set .
     ``available_points`` at how many numbers of images seen, at most, a training is validated; they end at its budget .
     ``available_reference`` the number at which curves are followed, and to whose loss by GFE the AE's is compared .
-    ``available_validation`` how many images validate, or as many as are available . ``available_tested`` how many
-    test images there are.
+    ``available_validation`` how many images validate, or as many as are available . ``available_tested`` how many test
+    images there are . ``available_trials`` of quasi-Newton steps to the optimum . ``opponent_seeds`` how many of the
+    seeds the opponents get, on as many images as the reference . ``opponent_settings`` how many settings of each are
+    tried . ``opponent_seen``, ``opponent_shifts`` and ``opponent_gfe`` how many images a training sees there at most:
+    any, an AE on moved images, GFE on moved images.
 
     Beyond the paper: ``beyond_seeds`` how many of the seeds it gets . ``beyond_images`` training images to which the
     accelerated GFE is followed . ``beyond_tested`` test images of its curves . ``stability_images`` training images to
@@ -101,6 +103,12 @@ class Profile:
     available_reference: int
     available_validation: int
     available_tested: int
+    available_trials: int
+    opponent_seeds: int
+    opponent_settings: int
+    opponent_seen: int
+    opponent_shifts: int
+    opponent_gfe: int
     beyond_seeds: int
     beyond_images: int
     beyond_tested: int
@@ -120,9 +128,10 @@ PROFILES = {
             pool_from=9, slices=10, drawn_slices=40, flow_images=480, adjoint_slices=20, adjoint_images=160,
             flow_validation_images=20, flow_seeds=1, stiff_images=1,
             converged_seeds=1, few_images=48, epoch_share=0.0016, map_images=150, excess_images=10,
-            available_images=(60, 240), available_ae=(960, 1920), available_gfe=(320, 640), available_seeds=(1, 1),
+            available_images=(60, 240), available_ae=(320, 640), available_gfe=(160, 320), available_seeds=(1, 1),
             available_other_seeds=(0, 1), available_points=2, available_reference=240, available_validation=10,
-            available_tested=20,
+            available_tested=20, available_trials=20, opponent_seeds=1, opponent_settings=1, opponent_seen=160,
+            opponent_shifts=160, opponent_gfe=160,
             beyond_seeds=1, beyond_images=320, beyond_tested=40, stability_images=480, optimum_images=2,
             race_images=4, race_passes=20,
         ),
@@ -133,9 +142,11 @@ PROFILES = {
             pool_from=2, slices=25, drawn_slices=200, flow_images=1920, adjoint_slices=100, adjoint_images=320,
             flow_validation_images=50, flow_seeds=3, stiff_images=2,
             converged_seeds=2, few_images=1920, epoch_share=0.0768, map_images=1000, excess_images=100,
-            available_images=(120, 480, 1920), available_ae=(9600, 25_600, 40_000),
-            available_gfe=(5760, 9600, 16_000), available_seeds=(2, 2, 2), available_other_seeds=(0, 2, 0),
+            available_images=(120, 480, 1920), available_ae=(9600, 40_000, 25_600),
+            available_gfe=(5760, 9600, 9600), available_seeds=(2, 2, 2), available_other_seeds=(0, 2, 0),
             available_points=5, available_reference=480, available_validation=40, available_tested=200,
+            available_trials=200, opponent_seeds=2, opponent_settings=1, opponent_seen=16_000,
+            opponent_shifts=25_600, opponent_gfe=9600,
             beyond_seeds=1, beyond_images=40_000, beyond_tested=250, stability_images=3840, optimum_images=25,
             race_images=32, race_passes=300,
         ),
@@ -146,10 +157,11 @@ PROFILES = {
             pool_from=2, slices=100, drawn_slices=200, flow_images=6400, adjoint_slices=200, adjoint_images=960,
             flow_validation_images=100, flow_seeds=3, stiff_images=8,
             converged_seeds=3, few_images=1920, epoch_share=1.0, map_images=5000, excess_images=1000,
-            available_images=(120, 480, 1920, 7680, 50_000), available_ae=(25_600, 96_000, 160_000, 320_000, 560_000),
+            available_images=(120, 480, 1920, 7680, 50_000), available_ae=(25_600, 96_000, 160_000, 240_000, 400_000),
             available_gfe=(16_000, 40_000, 64_000, 96_000, 160_000), available_seeds=(5, 5, 5, 3, 3),
-            available_other_seeds=(3, 3, 3, 3, 1), available_points=8, available_reference=480,
-            available_validation=120, available_tested=1000,
+            available_other_seeds=(3, 3, 3, 3, 0), available_points=8, available_reference=480,
+            available_validation=120, available_tested=1000, available_trials=200,
+            opponent_seeds=3, opponent_settings=2, opponent_seen=96_000, opponent_shifts=160_000, opponent_gfe=64_000,
             beyond_seeds=3, beyond_images=800_000, beyond_tested=1000, stability_images=76_800, optimum_images=100,
             race_images=128, race_passes=2000,
         ),

@@ -62,21 +62,31 @@ def fig_available(setting: Setting, runs: pd.DataFrame) -> Picture:
         part = chosen[chosen.dataset == name]
         for (method, encoder), look in LOOKS.items():
             series = part[(part.method == method) & (part.encoder == encoder)]
-            draw_mean(axes, over_seeds(series.assign(x=series.available), ["available"], "test", "x"), look)
+            means = over_seeds(series.assign(x=series.available), ["available"], "test", "x")
+            draw_mean(axes, means, look)
+            axes.vlines(means.x, means.low, means.high, color=look.color, linewidth=1)  # seen where a point is alone
         axes.set(xscale="log", yscale="log", xlabel="images available", title=setting.load(name).title)
         axes.title.set_fontsize(9)
         _ticks(axes, sorted(set(chosen.available)), part.test)
     panels[0][0].set_ylabel("test cross-entropy")
     found = images_for_the_same(chosen[chosen.dataset == "mnist"], setting.profile.available_reference)
-    figure.suptitle(wrapped(found.said()), fontsize="medium")
+    counts = chosen.groupby(["dataset", "available"]).seed.nunique()
+    about = over_how_many(*counts)
+    figure.suptitle(f"{wrapped(f'{found.said()} on MNIST')}\n({about})", fontsize="medium")
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
     alt = f"Test loss against images available. {found.said()}. {_spoken(setting, chosen)}"
     return Picture("fig_05_available", figure, alt, chosen[COLUMNS])
 
 
+def over_how_many(*seeds: int) -> str:
+    """What a number with an interval is a mean of, in words, where it is one of ``seeds``."""
+    said = " to ".join(map(str, sorted({min(seeds), max(seeds)})))
+    return "one seed" if said == "1" else f"mean and 95 % interval over {said} seeds"
+
+
 def _ticks(axes: Axes, images: list[int], losses: pd.Series) -> None:
     """Ticks at the numbers of images and at round losses, no more than fit."""
-    axes.set_xticks(images, [f"{n / 1000:.3g}k" if n >= 1000 else f"{n}" for n in images], fontsize=8)
+    axes.set_xticks(images, [f"{n / 1000:.2g}k" if n >= 1000 else f"{n}" for n in images], fontsize=8)
     marks = [loss / 100 for loss in LOSSES if 0.97 * losses.min() <= loss / 100 <= 1.03 * losses.max()]
     marks = marks[:: 1 + len(marks) // 7]
     axes.set_yticks(marks, [f"{mark:g}" for mark in marks], fontsize=8)

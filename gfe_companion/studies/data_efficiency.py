@@ -26,8 +26,8 @@ BATCH = 16  # images of an iteration
 
 def needs(setting: Setting) -> list[RunConfig]:
     """Every run that notebook 05 rests on."""
-    beyond = data_plans.available(setting)
-    return [*plans.figure4(setting).config, *plans.table1(setting).config, *beyond.config]
+    made = (plans.figure4, plans.table1, data_plans.available, data_plans.opposing)
+    return [config for plan in made for config in plan(setting).config]
 
 
 def runs_of_table1(setting: Setting) -> pd.DataFrame:

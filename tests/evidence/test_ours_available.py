@@ -10,6 +10,7 @@ import pytest
 from gfe_companion.evidence import ours_available as ours
 from gfe_companion.evidence.available import images_for_the_same
 from gfe_companion.evidence.claims import NO, PARTLY, UNDECIDED, YES, Unmeasured
+from gfe_companion.evidence.overfit import rises, rises_in_words
 
 NOISE = (-1e-3, 0.0, 1e-3)
 IMAGES = (120, 480, 1920)
@@ -90,3 +91,82 @@ def test_what_is_not_reached_or_reached_at_once_is_said():
     assert images_for_the_same(curves([[0.08, 0.07, 0.06]]), 100).needed() == "at most 100 images"
     with pytest.raises(ValueError, match="no seed has both"):
         images_for_the_same(curves([[0.4, 0.2, 0.05]]), 480)
+
+
+# --- what overfits
+
+
+def followed(own=(0.2, 0.15, 0.2), optimum=(0.2, 0.14, 0.14), gfe=(0.2, 0.1, 0.1), seeds=3):
+    """The file fig_05_overfit: validation losses at three points."""
+    curves = {("ae", "own"): own, ("ae", "optimum"): optimum, ("gfe_fast", "own"): gfe, ("gfe_fast", "optimum"): gfe}
+    rows = [
+        (method, encoder, seed, images, loss + NOISE[seed])
+        for (method, encoder), losses in curves.items()
+        for seed in range(seeds)
+        for images, loss in zip((16, 32, 48), losses, strict=True)
+    ]
+    return pd.DataFrame(rows, columns=["method", "encoder", "seed", "images", "validation"])
+
+
+def test_the_encoder_overfits_where_its_loss_alone_rises():
+    rule = ours.ours_encoder_overfits
+    assert judged(rule, followed()) == YES
+    assert judged(rule, followed(seeds=1)) == UNDECIDED
+    assert judged(rule, followed(own=(0.2, 0.15, 0.151))) == PARTLY, "it does not rise"
+    assert judged(rule, followed(optimum=(0.2, 0.14, 0.2))) == PARTLY, "the decoder's rises, too"
+    assert judged(rule, followed(gfe=(0.2, 0.1, 0.12))) == PARTLY
+    assert judged(rule, followed(own=(0.2, 0.15, 0.15), optimum=(0.2, 0.14, 0.2), gfe=(0.2, 0.1, 0.2))) == NO
+    assert "AE, own 33.3%" in rule(lambda name: followed()).measured
+
+
+def test_a_rise_is_above_the_lowest_so_far():
+    found = rises(followed(own=(0.3, 0.1, 0.2), seeds=1))
+    assert found["ae", "own"].mean == pytest.approx(0.2 / 0.1 - 1, rel=0.02)
+    assert "rises again, by 101%; at the optimum by 0%" in rises_in_words(found)
+
+
+# --- opponents
+
+
+def opposed(own=0.15, optimum=0.12, moved=0.11, seeds=3):
+    """The file table_05_opponents: AE and GFE, one opponent, and one on moved images beside GFE on moved images."""
+    losses = {
+        ("ae", "gfe_fast"): (0.2, 0.15), ("gfe_fast", "gfe_fast"): (0.1, 0.1), ("vae", "gfe_fast"): (own, optimum),
+        ("auto_decoder", "gfe_fast"): (None, 0.105), ("ae_shifts", "gfe_shifts"): (moved, 0.09),
+        ("gfe_shifts", "gfe_shifts"): (0.08, 0.08),
+    }  # fmt: skip
+    rows = [
+        (name, name.upper(), against, seed, encoder, loss + NOISE[seed] * (not name.startswith("gfe")))
+        for (name, against), pair in losses.items()
+        for encoder, loss in zip(("own", "optimum"), pair, strict=True)
+        if loss is not None
+        for seed in range(seeds)
+    ]
+    return pd.DataFrame(rows, columns=["opponent", "title", "against", "seed", "encoder", "test"])
+
+
+def test_opponents_are_compared_with_the_gfe_that_learns_from_the_same_images():
+    rule = ours.ours_no_encoder_reaches_gfe
+    found = rule(lambda name: opposed())
+    assert found.verdict == YES
+    assert "AE_SHIFTS: 0.0300 ± 0.0025" in found.measured, "against GFE on moved images"
+    assert "GFE" not in found.measured.replace("opponent − GFE", "") and "AUTO" not in found.measured
+    assert found.sentence == "The nearest is AE_SHIFTS."
+    assert judged(rule, opposed(moved=0.09)) == YES, "below GFE on images that do not move"
+    assert judged(rule, opposed(own=0.09)) == PARTLY
+    assert judged(rule, opposed(seeds=1)) == UNDECIDED
+
+
+def test_decoders_are_compared_at_the_optimum():
+    rule = ours.ours_no_decoder_reaches_gfe
+    found = rule(lambda name: opposed())
+    assert found.verdict == YES and "AUTO_DECODER: 0.0050" in found.measured
+    assert judged(rule, opposed(optimum=0.095)) == PARTLY
+
+
+def test_the_optimum_repairs_whichever_way_a_decoder_was_trained():
+    rule = ours.ours_optimum_repairs_all
+    found = rule(lambda name: opposed())
+    assert found.verdict == YES and "AUTO" not in found.measured and "GFE" not in found.measured
+    assert "AE: 0.0500 ± 0.0000" in found.measured
+    assert judged(rule, opposed(optimum=0.2)) == PARTLY
