@@ -46,3 +46,30 @@ def lead(ours: pd.DataFrame, other: pd.DataFrame, start: float = 0.0) -> pd.Seri
     seconds = seconds[(seconds >= low) & (seconds <= high)]
     losses = at_time(ours, np.minimum(seconds, ours.seconds.max()))
     return pd.Series(1 - losses / at_time(other, seconds), index=seconds)
+
+
+def crossing(ours: pd.DataFrame, other: pd.DataFrame, start: float = 0.0) -> float:
+    """Seconds at which ``ours`` first stops lying below ``other``; infinite if it never does within their common time.
+
+    The times are those of :func:`lead`; between two of them the losses run straight in the logarithm of the seconds.
+    """
+    leads = lead(ours, other, start)
+    seconds, values = np.log(leads.index.to_numpy()), leads.to_numpy() * at_time(other, leads.index.to_numpy())
+    above = np.flatnonzero(values <= 0)
+    if not len(above):
+        return float("inf")
+    first = above[0]
+    if first == 0:
+        return float(np.exp(seconds[0]))
+    share = values[first - 1] / (values[first - 1] - values[first])
+    return float(np.exp(seconds[first - 1] + share * (seconds[first] - seconds[first - 1])))
+
+
+def envelope(points: pd.DataFrame) -> pd.DataFrame:
+    """The lower envelope over settings: the ``points`` than which no other is as low on validation as early.
+
+    Columns seconds and validation, and any others, such as the test loss, which has no say. In the order of seconds.
+    """
+    ordered = points.sort_values(["seconds", "validation"])
+    earlier = ordered.validation.cummin().shift(fill_value=np.inf)
+    return ordered[ordered.validation < earlier].reset_index(drop=True)

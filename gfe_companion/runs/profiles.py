@@ -67,6 +67,10 @@ class Profile:
     accelerated GFE is followed . ``beyond_tested`` test images of its curves . ``stability_images`` training images to
     which the remedies are compared . ``optimum_images`` how many test images the optimum is looked for .
     ``race_images`` on how many encoders race . ``race_passes`` decoder passes an image that they may take.
+
+    Of tuned methods on the clock: ``clock_budgets`` seconds of one thread that a training may take . ``clock_seeds``
+    how many of the seeds it gets . ``clock_sweep`` seconds of a training of the sweep . ``clock_settings`` how many
+    settings are swept . ``clock_validated``, ``clock_tested`` validation and test images of each decoder.
     """
 
     name: str
@@ -116,6 +120,12 @@ class Profile:
     optimum_images: int
     race_images: int
     race_passes: int
+    clock_budgets: tuple[float, ...]
+    clock_seeds: int
+    clock_sweep: float
+    clock_settings: int
+    clock_validated: int
+    clock_tested: int
 
 
 PROFILES = {
@@ -134,6 +144,8 @@ PROFILES = {
             opponent_shifts=160, opponent_gfe=160,
             beyond_seeds=1, beyond_images=320, beyond_tested=40, stability_images=480, optimum_images=2,
             race_images=4, race_passes=20,
+            clock_budgets=(0.05, 0.1), clock_seeds=1, clock_sweep=0.02, clock_settings=2,
+            clock_validated=8, clock_tested=8,
         ),
         Profile(
             name="quick", seeds=(0, 1, 2), table1_images=TABLE1_IMAGES, literal_amd=False, test_images=2000,
@@ -149,6 +161,8 @@ PROFILES = {
             opponent_shifts=25_600, opponent_gfe=9600,
             beyond_seeds=1, beyond_images=40_000, beyond_tested=250, stability_images=3840, optimum_images=25,
             race_images=32, race_passes=300,
+            clock_budgets=(4.0, 10.0, 22.0), clock_seeds=2, clock_sweep=1.0, clock_settings=8,
+            clock_validated=250, clock_tested=250,
         ),
         Profile(
             name="paper", seeds=(0, 1, 2, 3, 4), table1_images=TABLE1_IMAGES, literal_amd=True, test_images=10_000,
@@ -164,6 +178,8 @@ PROFILES = {
             opponent_seeds=3, opponent_settings=2, opponent_seen=96_000, opponent_shifts=160_000, opponent_gfe=64_000,
             beyond_seeds=3, beyond_images=800_000, beyond_tested=1000, stability_images=76_800, optimum_images=100,
             race_images=128, race_passes=2000,
+            clock_budgets=(4.0, 9.0, 20.0, 48.0, 110.0), clock_seeds=3, clock_sweep=10.0, clock_settings=16,
+            clock_validated=500, clock_tested=1000,
         ),
     )
 }  # fmt: skip

@@ -1,0 +1,196 @@
+"""Notebook 08: a tuned autoencoder against a tuned accelerated GFE on the clock, whichever way test images are encoded.
+
+The frame of :func:`runs_of_tuned` has a row for each decoder and each way of encoding: columns method (how the decoder
+was trained), encoding, tuning, budget, seed, images, seconds, validation, loss. Only ``validation`` chooses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from gfe_companion.evidence.claims import UNDECIDED
+from gfe_companion.evidence.clock import at_time, envelope
+from gfe_companion.evidence.intervals import interval, over_seeds
+from gfe_companion.evidence.ours_tuned import OPTIMUM, OWN, ours_below_encoded_ae
+from gfe_companion.methods import METHODS, SKY, Look
+from gfe_companion.runs.profiles import Setting
+from gfe_companion.runs.store import run_grid
+from gfe_companion.runs.ways import WAYS
+from gfe_companion.studies import beyond_tuned_plans as plans
+from gfe_companion.studies.drawing import WIDTH, draw_mean, wrapped
+from gfe_companion.studies.results import Picture, Table, Text
+
+TIMES = (5.0, 10.0, 20.0, 50.0, 100.0)  # seconds at which losses are tabulated
+LOSSES = (0.07, 0.08, 0.09, 0.1, 0.12, 0.15, 0.2, 0.3)  # where the axis has ticks
+ONE_PASS = {"ae": "its encoder", "gfe_fast": "linear map"}  # how "own" encodes
+LOOKS = {
+    ("ae", OWN): METHODS["ae"].look,
+    ("ae", OPTIMUM): Look("AE decoder", "decoder of the AE, encoded at the optimum", SKY, "D", ":"),
+    ("gfe_fast", OPTIMUM): METHODS["gfe_fast"].look,
+}
+NAMES = {"ae": "AE, its own encoder", "gfe_fast": METHODS["gfe_fast"].look.label}
+KEY = ["method", "encoding"]
+
+
+def runs_of(plan: pd.DataFrame, setting: Setting) -> pd.DataFrame:
+    """The finished runs of a ``plan`` of :class:`Ways`, with images, run and the seconds that the training took."""
+    tests = run_grid(plan.config, setting)
+    trained = run_grid([config.training for config in plan.config], setting)
+    images = [config.images for config in plan.config]
+    seconds = [run.history.seconds.iloc[-1] for run in trained]
+    return plan.assign(run=tests, images=images, seconds=seconds)
+
+
+def losses_of(runs: pd.DataFrame) -> pd.DataFrame:
+    """The mean losses of each of ``runs`` by each encoding; at the optimum an image has the lower of two starts'."""
+    rows = [
+        row._asdict() | {"encoding": encoding} | {split: losses.get(split, np.nan) for split in ("validation", "test")}
+        for row in runs.itertuples(index=False)
+        for encoding, losses in _encoded(row.run.history)
+    ]
+    frame = pd.DataFrame(rows).rename(columns={"test": "loss"})
+    frame["tuning"] = frame.tuning.map(str)
+    return frame[[*KEY, "tuning", "budget", "seed", "images", "seconds", "validation", "loss"]]
+
+
+def _encoded(history: pd.DataFrame) -> Iterator[tuple[str, pd.Series]]:
+    best = history[["warm", "zero"]].min(axis=1)
+    for encoding, losses in ((OWN, history.own), (OPTIMUM, best)):
+        yield encoding, losses.groupby(history.split).mean()
+
+
+def chosen(losses: pd.DataFrame) -> pd.DataFrame:
+    """``losses`` with a column ``chosen``: whether it lies on the lower envelope over settings, by validation.
+
+    There is an envelope for each decoder and encoding, over means of the seeds; all seeds have the same settings.
+    """
+    point = [*KEY, "tuning", "budget"]
+    means = losses.groupby(point, sort=False)[["seconds", "validation"]].mean().reset_index()
+    best = pd.concat([envelope(part) for _, part in means.groupby(KEY)])
+    keys = set(best[point].itertuples(index=False, name=None))
+    return losses.assign(chosen=[key in keys for key in losses[point].itertuples(index=False, name=None)])
+
+
+def runs_of_tuned(setting: Setting) -> pd.DataFrame:
+    """Losses of all decoders by both encodings, finished, and which settings are chosen: see the module."""
+    return chosen(losses_of(runs_of(plans.tuned(setting), setting)))
+
+
+def curve_of(losses: pd.DataFrame, method: str, encoding: str) -> pd.DataFrame:
+    """The chosen points of a decoder and an encoding, means over seeds: columns x, mean, low, high, seeds."""
+    part = losses[losses.chosen & (losses.method == method) & (losses.encoding == encoding)]
+    return over_seeds(part, ["tuning", "budget"], "loss", "seconds").sort_values("x")
+
+
+def fig8_tuned(setting: Setting, losses: pd.DataFrame) -> Picture:
+    """Test loss against compute time, both methods tuned, test images encoded in one pass and at the optimum."""
+    figure, axes = plt.subplots(figsize=(WIDTH, 4.2))
+    drawn = {key: curve_of(losses, *key) for key in LOOKS}
+    labels = {("ae", OWN): NAMES["ae"], ("gfe_fast", OPTIMUM): f"{NAMES['gfe_fast']}, at the optimum"}
+    for key, curve in drawn.items():
+        draw_mean(axes, curve, LOOKS[key], label=labels.get(key, LOOKS[key].label))
+    axes.set(xscale="log", yscale="log", xlabel="compute time of the training (s, one thread)")
+    axes.set_ylabel("test cross-entropy")
+    low, high = axes.get_ylim()
+    marks = [loss for loss in LOSSES if low < loss < high]
+    axes.set_yticks(marks, [f"{mark:g}" for mark in marks])
+    axes.minorticks_off()
+    seconds = np.concatenate([curve.x for curve in drawn.values()])
+    ticks = [t for t in (0.1, 0.2, 0.5, 1, 2, *TIMES, 200, 500) if seconds.min() <= t <= seconds.max()]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    found = ours_below_encoded_ae(lambda name: losses)
+    said = "tuned methods on the clock" if found.verdict == UNDECIDED else found.sentence
+    title = f"{setting.load().title}: {said}"
+    figure.suptitle(wrapped(title), fontsize="medium")
+    figure.legend(loc="outside lower center", ncols=1, fontsize=8)
+    alt = f"Test loss against compute time of tuned methods. {found.sentence} Last points: " + "; ".join(
+        f"{labels.get(key, LOOKS[key].label)} {curve['mean'].iloc[-1]:.4f} after {curve.x.iloc[-1]:.3g} s"
+        for key, curve in drawn.items()
+    )
+    return Picture("fig8_tuned", figure, f"{alt}.", losses)
+
+
+def table_tuned(setting: Setting, losses: pd.DataFrame) -> Table:
+    """The test loss at some seconds for each way in which a decoder is trained and its images are encoded."""
+    rows = []
+    for method in plans.SOLVERS:
+        for encoding, said in ((OWN, f"one pass: {ONE_PASS[method]}"), (OPTIMUM, "at the optimum")):
+            curve = curve_of(losses, method, encoding).rename(columns={"x": "seconds", "mean": "loss"})
+            values = dict(zip(TIMES, at_time(curve, np.array(TIMES)), strict=True))
+            row = {"decoder trained as": METHODS[method].look.short, "test images encoded": said}
+            rows.append(row | {f"{t:g} s": "-" if np.isnan(v) else f"{v:.4f}" for t, v in values.items()})
+    notes = (
+        f"Means over seeds {', '.join(map(str, plans.seeds_of(setting)))}, the first {setting.profile.clock_tested:,} "
+        "test images, on the lower envelope over settings, which validation images choose; between trainings the loss "
+        "runs straight in the logarithm of the seconds. The clock counts training alone. At the optimum: by "
+        "quasi-Newton from the one-pass start and from zero, the lower of both for each image. A decoder that was "
+        "trained by encoding has no encoder; its linear map stands in."
+    )
+    title = f"Tuned against tuned on {setting.load().title}: test cross-entropy after so many seconds of one thread"
+    return Table("table_08_tuned", losses, pd.DataFrame(rows), title, notes)
+
+
+def runs_of_sweep(setting: Setting) -> pd.DataFrame:
+    """The sweep, finished: the columns of the module, without test losses."""
+    return losses_of(runs_of(plans.swept(setting), setting)).drop(columns="loss")
+
+
+def say_sweep(setting: Setting, sweep: pd.DataFrame) -> Text:
+    """What the sweep on validation images finds best, and how far the settings that all seeds get lie above it."""
+    said = []
+    for (method, encoding), part in sweep.groupby(KEY, sort=False):
+        if (method, encoding) in LOOKS:
+            best = part.loc[part.validation.idxmin()]
+            given = part[part.tuning.isin(map(str, plans.FINAL))].validation.min()
+            name = LOOKS[method, encoding].label
+            said.append(f"{name}: {best.tuning}; ours lies {given / best.validation - 1:.1%} above it")
+    swept = sweep.tuning.nunique()
+    return Text(
+        f"**The sweep**: {swept} settings of optimiser, rate, batch and schedule for each method, "
+        f"{setting.profile.clock_sweep:g} s of one thread each, the first seed, "
+        f"{setting.profile.clock_validated:,} validation images. Lowest: " + "; ".join(said) + "."
+    )
+
+
+def encoding_times(setting: Setting) -> pd.DataFrame:
+    """What each way of encoding takes under the decoders of the longest trainings: method, way, seed, rate, loss."""
+    plan = plans.tuned(setting)
+    longest = (plan.budget == plan.budget.max()) & (plan.tuning == plans.FINAL[0])
+    rows = [
+        (row.method, way, row.seed, len(tested) / max(tested[f"{way}_seconds"].iloc[0], 1e-9), mean[way])
+        for row in runs_of(plan[longest].reset_index(drop=True), setting).itertuples()
+        for tested, mean in [(row.run.history, row.run.history.query("split == 'test'").mean(numeric_only=True))]
+        for way in WAYS
+    ]
+    return pd.DataFrame(rows, columns=["method", "way", "seed", "rate", "loss"])
+
+
+def table_encoding_time(setting: Setting, times: pd.DataFrame) -> Table:
+    """Images a second of one thread by each way of encoding, and the test loss that it gives."""
+    rows = []
+    for (method, way), part in times.groupby(["method", "way"], sort=False):
+        said = {
+            "own": f"one pass: {ONE_PASS[method]}",
+            "warm": f"quasi-Newton from there{', its coordinates' if method == 'gfe_fast' else ''}",
+            "zero": "quasi-Newton from zero",
+        }
+        row = {"decoder trained as": METHODS[method].look.short, "test images encoded": said[way]}
+        rows.append(row | {"images a second": f"{part.rate.mean():,.0f}", "test loss": str(interval(part.loss))})
+    budget = max(setting.profile.clock_budgets)
+    notes = f"Trainings of about {budget:g} s, seeds {', '.join(map(str, sorted(times.seed.unique())))}; one thread."
+    return Table("table_08_encoding_time", times, pd.DataFrame(rows), "Test-time encoding on the clock", notes)
+
+
+def say_encoding_time(times: pd.DataFrame) -> Text:
+    """How many times faster an autoencoder's encoder is, and what it pays for that."""
+    ae = times[times.method == "ae"].groupby("way")[["rate", "loss"]].mean()
+    fast = times[times.method == "gfe_fast"].groupby("way")[["rate", "loss"]].mean()
+    return Text(
+        f"A test image costs the AE's encoder {1e6 / ae.rate['own']:.3g} microseconds and the warm encoder "
+        f"{1e6 / fast.rate['warm']:.3g}: {ae.rate['own'] / fast.rate['warm']:,.0f} times as long. The encoder's "
+        f"loss is {ae.loss['own'] / ae.loss['zero'] - 1:.1%} above that of quasi-Newton from zero under that decoder."
+    )
