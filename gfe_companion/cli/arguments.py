@@ -107,7 +107,7 @@ def bench_parser() -> Parser:
     )
     add = made.add_argument
     parts = "one of them only; repeatable (default: the first three)"
-    names = ("encoding", "training", "scaling", "grid", "overhead")
+    names = ("encoding", "training", "scaling", "peers", "grid", "overhead")
     add("--only", choices=names, action="append", default=[], help=parts)
     add("--runs", type=count, default=10_000, metavar="N", help="runs of the grid whose overhead is measured")
     add("--images", type=counts, default=[256, 10_000], metavar="256,10000", help="test images of the encoding races")
@@ -124,7 +124,7 @@ def bench_parser() -> Parser:
     add("--data", default="auto", metavar="auto|embedded|DIR", help=sources)
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default: auto)")
     add("--threads", type=count, default=0, metavar="N", help="threads of encoding races (default: all cores)")
-    add("--publish", action="store_true", help="put the tables of grid and overhead into cluster/ and README.md")
+    add("--publish", action="store_true", help="put what grid, overhead and peers found where it is committed")
     add("--json", metavar="FILE", default="", help="where the results go (default: build/bench.json)")
     return made
 

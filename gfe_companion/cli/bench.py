@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from torch import Generator, Tensor, nn
 
-from gfe_companion.cli import bench_grid
+from gfe_companion.cli import bench_grid, bench_peers
 from gfe_companion.cli.environment import Exit
 from gfe_companion.datasets import Dataset, load
 from gfe_companion.methods import FAST, FAST_TEST, LITERAL, UNCAPPED, Entrant, entrants
@@ -229,11 +229,13 @@ def main(options: argparse.Namespace) -> int:
         _show(frame, "Training several seeds at once, one thread: milliseconds of an iteration for each seed")
         results["seeds at once"] = frame.to_dict("records")
     tables = bench_grid.measured(chosen, setting, options.repeats, options.runs)
-    for name, (title, frame) in tables.items():
+    peers = bench_peers.tables(chosen, setting, options.images, options.repeats)
+    for name, (title, frame) in (tables | peers).items():
         _show(frame, title)
         results[name] = frame.to_dict("records")
     if options.publish:
         bench_grid.publish(tables)
+        bench_peers.publish(peers)
     path = Path(options.json) if options.json else home() / "build" / "bench.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(results, indent=1), encoding="utf-8")

@@ -7,6 +7,7 @@ import json
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import nbformat
 
@@ -18,7 +19,7 @@ from gfe_companion.runs.config import RunConfig
 from gfe_companion.runs.folders import find, folder_of, keeps_runs
 from gfe_companion.runs.profiles import Setting, home
 from gfe_companion.runs.syntax import parse
-from gfe_companion.studies.needs import datasets_of, needs_of
+from gfe_companion.studies.needs import datasets_of, needs_of, read_by
 
 
 class Notebook:
@@ -62,16 +63,16 @@ class Notebook:
         """All that its results depend on: cells, parameters that change results, code, runs, figures that it reads."""
         cells = [cell.source for cell in nbformat.read(self.path, as_version=4).cells]
         told = {name: value for name, value in self.parameters.items() if name not in ("jobs", "data")}
-        rests = {
+        rests: dict[str, Any] = {
             "cells": _sum(json.dumps(cells).encode()),
             "parameters": told | {"embedded": self.embedded},
             "code": self._code(),
             "runs": self._runs(),
-            "figures": {},
+            "figures": {path.name: _checksum(path) for path in read_by(self.path.stem)},
         }
         if self.about.get("reads_figures"):  # all numbers there are but its own, which its first cell announces
             read = sorted(p for p in self.setting.figures.glob("[!.]*.csv") if f"`{p.stem}`" not in cells[0])
-            rests["figures"] = {path.name: _checksum(path) for path in read}
+            rests["figures"] |= {path.name: _checksum(path) for path in read}
         return json.loads(json.dumps(rests))
 
     def _code(self) -> dict[str, str]:

@@ -7,10 +7,12 @@ import pandas as pd
 from gfe_companion.runs.configs import RunConfig
 from gfe_companion.runs.profiles import Setting
 from gfe_companion.studies import beyond_plans, beyond_tuned_plans
+from gfe_companion.studies.beyond_peers import PUBLISHED
 from gfe_companion.studies.beyond_race import fewest_cold
 from gfe_companion.studies.results import Text
 
 DATASETS: tuple[str, ...] = ("mnist",)
+READS = (PUBLISHED,)  # files beside its runs
 
 
 def needs(setting: Setting) -> list[RunConfig]:

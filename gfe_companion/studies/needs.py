@@ -32,6 +32,11 @@ def datasets_of(notebook: str) -> tuple[str, ...]:
     return tuple(getattr(study_of(notebook), "DATASETS", ("mnist",)))
 
 
+def read_by(notebook: str) -> tuple[Path, ...]:
+    """The files that a notebook reads beside its runs, as its study says; those that are there."""
+    return tuple(path for path in getattr(study_of(notebook), "READS", ()) if path.exists())
+
+
 def everything(setting: Setting) -> list[RunConfig]:
     """Every run that any study needs, and those that they rest on, each once."""
     studies = [import_module(f"{__package__}.{found.name}") for found in pkgutil.iter_modules([str(_here())])]
