@@ -13,6 +13,5 @@ from gfe_companion.runs.train_stored import TrainStored
 
 __all__ = [
     "Available", "Coarseness", "Evaluate", "Latents", "Optimum", "Race", "RunConfig", "Stiffness", "Train",
-    "TrainByAdjoint",
-    "TrainStored",
+    "TrainByAdjoint", "TrainStored",
 ]  # fmt: skip
