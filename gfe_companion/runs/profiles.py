@@ -17,6 +17,7 @@ AVAILABLE_SEEN = (
 )  # fmt: skip  # where trainings on few images are validated
 FLOW_STEP = 160  # training images between two points of Figure 3: ten iterations
 FLOW_KEPT = (160, 480, 1920)  # where Figure 1 looks: after 10, 30 and 120 iterations
+WATCH_KEPT = (6400, 16_000, 32_000)  # where grids are measured later on
 CURVE_IMAGES = tuple(sorted(TABLE1_IMAGES + LOG_SPACED))  # where Figure 4 measures; all are whole batches of 16
 
 
@@ -45,7 +46,9 @@ class Profile:
     Of Figures 1 and 3: ``slices`` N of the fixed grids . ``drawn_slices`` N of the finest of those that notebooks
     follow once . ``flow_images`` training images on the right of Figure 3 . ``adjoint_slices`` and ``adjoint_images``
     the same for its left . ``flow_validation_images`` for their losses . ``flow_seeds`` how many of the seeds they
-    get . ``stiff_images`` how many images the stiffness is measured on.
+    get . ``stiff_images`` how many images the stiffness is measured on . ``watched_images`` training images to which
+    AMD and grids of N / 4 slices are watched . ``fine_seeds`` how many of the seeds go that far with N slices .
+    ``coarse_images`` how many images the longest steps are measured on.
 
     Of Table 2 and Figures 5 to 7: ``converged_seeds`` how many of the seeds they get . ``few_images`` the "1 % of the
     data" . ``epoch_share`` the part of an epoch that counts as one: GFE sees one of these, an AE twelve .
@@ -93,6 +96,9 @@ class Profile:
     flow_validation_images: int
     flow_seeds: int
     stiff_images: int
+    watched_images: int
+    fine_seeds: int
+    coarse_images: int
     converged_seeds: int
     few_images: int
     epoch_share: float
@@ -137,6 +143,7 @@ PROFILES = {
             curve_ae=960, curve_gfe=0, curve_ae_seeds=1, curve_gfe_seeds=0, validation_images=50,
             pool_from=9, slices=10, drawn_slices=40, flow_images=480, adjoint_slices=20, adjoint_images=160,
             flow_validation_images=20, flow_seeds=1, stiff_images=1,
+            watched_images=480, fine_seeds=1, coarse_images=4,
             converged_seeds=1, few_images=48, epoch_share=0.0016, map_images=150, excess_images=10,
             available_images=(60, 240), available_ae=(320, 640), available_gfe=(160, 320), available_seeds=(1, 1),
             available_other_seeds=(0, 1), available_points=2, available_reference=240, available_validation=10,
@@ -153,6 +160,7 @@ PROFILES = {
             curve_ae=64_000, curve_gfe=0, curve_ae_seeds=3, curve_gfe_seeds=0, validation_images=250,
             pool_from=2, slices=25, drawn_slices=200, flow_images=1920, adjoint_slices=100, adjoint_images=320,
             flow_validation_images=50, flow_seeds=3, stiff_images=2,
+            watched_images=1920, fine_seeds=3, coarse_images=8,
             converged_seeds=2, few_images=1920, epoch_share=0.0768, map_images=1000, excess_images=100,
             available_images=(120, 480, 1920), available_ae=(9600, 40_000, 25_600),
             available_gfe=(5760, 9600, 9600), available_seeds=(2, 2, 2), available_other_seeds=(0, 2, 0),
@@ -169,7 +177,8 @@ PROFILES = {
             slow_test_images=2000,
             curve_ae=800_000, curve_gfe=160_000, curve_ae_seeds=3, curve_gfe_seeds=1, validation_images=1000,
             pool_from=2, slices=100, drawn_slices=200, flow_images=6400, adjoint_slices=200, adjoint_images=960,
-            flow_validation_images=100, flow_seeds=3, stiff_images=8,
+            flow_validation_images=50, flow_seeds=3, stiff_images=8,
+            watched_images=50_000, fine_seeds=1, coarse_images=16,
             converged_seeds=3, few_images=1920, epoch_share=1.0, map_images=5000, excess_images=1000,
             available_images=(120, 480, 1920, 7680, 50_000), available_ae=(25_600, 96_000, 160_000, 240_000, 400_000),
             available_gfe=(16_000, 40_000, 64_000, 96_000, 160_000), available_seeds=(5, 5, 5, 3, 3),

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import torch
 from torch import Generator, Tensor, nn
-from torch.func import hessian, vmap
 
 from gfe_companion.runs.config import RunConfig, Saved
 from gfe_companion.runs.encode import model_with
+from gfe_companion.runs.hessian import curvature
 from gfe_companion.runs.train import Train
 from gfe_core.amd import AMD
 from gfe_core.encoding import Solver
 from gfe_core.models import Decoder
-from gfe_core.objective import Objective, bce
+from gfe_core.objective import Objective
 
 if TYPE_CHECKING:
     from gfe_companion.datasets.base import Dataset
@@ -70,14 +70,6 @@ class Stiffness(RunConfig):
             frame = stiffness(decoder, images, latents, self.tau, self.limit, self.rtol, self.atol)
             frames.append(frame.assign(images=int(stage)))
         return pd.concat(frames), {}
-
-
-def curvature(decoder: nn.Module, images: Tensor, z: Tensor) -> Tensor:
-    """The eigenvalues (B, d) of nabla_z^2 l, ascending, for ``images`` (B, P) at ``z`` (B, d).
-
-    Costs d forward-mode passes through the gradient; an :class:`Objective` does not count them.
-    """
-    return torch.linalg.eigvalsh(vmap(hessian(lambda z, y: bce(decoder(z[None]), y[None])[0]))(z, images))
 
 
 def dopri5(objective: Objective, tau: float, limit: int, rtol: float = RTOL, atol: float = ATOL) -> dict[str, float]:

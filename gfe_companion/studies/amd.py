@@ -11,8 +11,8 @@ import pandas as pd
 
 from gfe_companion.methods import LITERAL, METHODS, UNCAPPED
 from gfe_companion.runs.configs import RunConfig
+from gfe_companion.runs.hessian import curvature
 from gfe_companion.runs.profiles import Setting
-from gfe_companion.runs.stiffness import curvature
 from gfe_companion.studies import borrowed, plans
 from gfe_companion.studies.drawing import WIDTH
 from gfe_companion.studies.encoding_as_gradient_flow import recorded
@@ -35,7 +35,8 @@ EARLY = 30  # decoder passes: what counts as few
 
 def needs(setting: Setting) -> list[RunConfig]:
     """Every run that notebook 04 rests on."""
-    return [*plans.stiffness(setting).config, borrowed.training(setting), *plans.figure3_right(setting).config]
+    watched = plans.watched(setting)
+    return [*plans.stiffness(setting).config, borrowed.training(setting), *watched.config, *watched.coarse]
 
 
 def last_decoder(setting: Setting) -> Decoder:

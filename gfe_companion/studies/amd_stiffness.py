@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from gfe_companion.evidence.intervals import interval, over_seeds
 from gfe_companion.methods import FLOW_TAU, LITERAL, METHODS, UNCAPPED
+from gfe_companion.runs.hessian import curvature
 from gfe_companion.runs.profiles import Setting
-from gfe_companion.runs.stiffness import ATOL, RTOL, curvature
+from gfe_companion.runs.stiffness import ATOL, RTOL
 from gfe_companion.runs.store import run_grid
 from gfe_companion.studies import borrowed, plans
 from gfe_companion.studies.drawing import WIDTH, draw_mean

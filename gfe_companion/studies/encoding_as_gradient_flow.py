@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gfe_companion.methods import FLOW_TAU, METHODS, NESTEROV_TAU
 from gfe_companion.runs.configs import RunConfig
-from gfe_companion.runs.profiles import Setting
+from gfe_companion.runs.profiles import FLOW_KEPT, Setting
 from gfe_companion.runs.store import run_grid
 from gfe_companion.studies import borrowed
 from gfe_companion.studies.drawing import WIDTH
@@ -133,10 +133,10 @@ def curves_of_fig1(setting: Setting) -> pd.DataFrame:
     plan, flows, frames = figure1(setting), drawn_flows(setting), []
     batch = setting.load().train.images[:BATCH]
     for method, run in zip(plan.method, run_grid(plan.config, setting), strict=True):
-        for images, weights in run.weights.items():
-            student = Objective(borrowed.with_weights(weights), batch)
+        for images in (images for images in FLOW_KEPT if str(images) in run.weights):
+            student = Objective(borrowed.with_weights(run.weights[str(images)]), batch)
             path = recorded(flows[method].encode(student, record=True))
-            curve = {"method": method, "iteration": int(images) // 16, "t": path.t[:, 0], "loss": path.loss.mean(dim=1)}
+            curve = {"method": method, "iteration": images // 16, "t": path.t[:, 0], "loss": path.loss.mean(dim=1)}
             frames.append(pd.DataFrame(curve))
     return pd.concat(frames)
 

@@ -8,11 +8,12 @@ import pandas as pd
 
 from gfe_companion.datasets import REGISTRY
 from gfe_companion.methods import COLD_TEST, FAST, FIXED, FLOW_TAU, METHODS, SECOND_ORDER, UNCAPPED, Method
-from gfe_companion.runs.configs import Evaluate, Latents, Optimum, Stiffness, Train, TrainByAdjoint
-from gfe_companion.runs.profiles import CURVE_IMAGES, FLOW_KEPT, FLOW_STEP, Profile, Setting
+from gfe_companion.runs.configs import Coarseness, Evaluate, Latents, Optimum, Stiffness, Train, TrainByAdjoint
+from gfe_companion.runs.profiles import CURVE_IMAGES, FLOW_KEPT, FLOW_STEP, WATCH_KEPT, Profile, Setting
 from gfe_core.accelerated import QuasiNewtonAMD
 from gfe_core.encoding import Solver
 from gfe_core.fixed_grid import FixedGrid
+from gfe_core.nesterov import Nesterov
 
 SETTLED = QuasiNewtonAMD(tolerance=1e-4, max_trials=50)  # in Table 2 a share of a percent matters, no less
 ADJOINT_TAU = 1e3  # shorter, for the adjoint: its equation needs slices that are short against the curvature
@@ -73,10 +74,11 @@ def figure4(setting: Setting) -> pd.DataFrame:
 
 def _follow(setting: Setting, seed: int, solver: Solver, until: int, kind: type[Train] = Train) -> Train:
     profile = setting.profile
-    return kind(
-        "mnist", setting.embedded(), seed, solver, tuple(range(FLOW_STEP, until + 1, FLOW_STEP)),
-        tuple(images for images in FLOW_KEPT if images <= until), profile.flow_validation_images, device=setting.device,
-    )  # fmt: skip
+    stages = {*FLOW_KEPT, *WATCH_KEPT, profile.watched_images}
+    measured = sorted({*range(FLOW_STEP, until + 1, FLOW_STEP), until})
+    kept = tuple(images for images in sorted(stages) if images <= until)
+    validated = profile.flow_validation_images
+    return kind("mnist", setting.embedded(), seed, solver, tuple(measured), kept, validated, device=setting.device)
 
 
 def figure3_left(setting: Setting) -> pd.DataFrame:
@@ -91,44 +93,73 @@ def figure3_left(setting: Setting) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["solver", "method", "seed", "config"])
 
 
-def flows(setting: Setting) -> dict[str, Solver]:
-    """The solvers that Figures 1 and 3 (right) compare, by the name that figures use."""
-    slices = setting.profile.slices
-    return {
-        "gfe": replace(FIXED, slices=slices),
-        "gfe_nesterov": replace(SECOND_ORDER, slices=slices),
-        "gfe_amd_uncapped": UNCAPPED,
-    }
+def grids(slices: int) -> dict[str, FixedGrid | Nesterov]:
+    """The flows that Figures 1 and 3 (right) compare with AMD, by the name that figures use."""
+    return {"gfe": replace(FIXED, slices=slices), "gfe_nesterov": replace(SECOND_ORDER, slices=slices)}
+
+
+def watched(setting: Setting) -> pd.DataFrame:
+    """Trainings by fixed grids of N and N / 4 slices, and by AMD, to see what happens later on.
+
+    Columns method, slices (0 for AMD), seed, until (images), config (a :class:`Train`), coarse (a :class:`Coarseness`:
+    of the grid's own flow, and of GFE on N slices for AMD's decoder).
+    """
+    profile = setting.profile
+    rows: list[tuple[str, int, int, int, Solver, FixedGrid | Nesterov]] = []
+    for place, seed in enumerate(setting.seeds[: profile.flow_seeds]):
+        fine = profile.watched_images if place < profile.fine_seeds else profile.flow_images
+        for slices, until in ((profile.slices, fine), (profile.slices // 4, profile.watched_images)):
+            rows += [(method, slices, seed, until, grid, grid) for method, grid in grids(slices).items()]
+        own = grids(profile.slices)["gfe"]
+        rows.append(("gfe_amd_uncapped", 0, seed, profile.watched_images, UNCAPPED, own))
+    plan = pd.DataFrame(rows, columns=["method", "slices", "seed", "until", "solver", "grid"])
+    plan["config"] = [_follow(setting, row.seed, row.solver, row.until) for row in plan.itertuples()]
+    plan["coarse"] = [Coarseness(row.config, row.grid, profile.coarse_images) for row in plan.itertuples()]
+    return plan.drop(columns=["solver", "grid"])
 
 
 def figure3_right(setting: Setting) -> pd.DataFrame:
-    """Figure 3, right, and Figure 1: columns method, seed, config (a :class:`Train`)."""
-    rows = [
-        (method, seed, _follow(setting, seed, solver, setting.profile.flow_images))
-        for seed in setting.seeds[: setting.profile.flow_seeds]
-        for method, solver in flows(setting).items()
-    ]
-    return pd.DataFrame(rows, columns=["method", "seed", "config"])
+    """Figure 3, right, and Figure 1: columns method, slices, seed, until, config (a :class:`Train`).
+
+    ``until`` is how many images its curve takes: a training by AMD may be watched for longer than those by the grids.
+    """
+    plan = watched(setting)
+    plan = plan[plan.slices.isin([0, setting.profile.slices])]
+    until = plan.groupby("seed").until.transform("min")
+    return plan.assign(until=until).drop(columns="coarse")
 
 
 def stiffness(setting: Setting) -> pd.DataFrame:
-    """The stiffness of the flow as training proceeds: columns seed, config (a :class:`Stiffness`)."""
-    profile = setting.profile
-    plan = table1(setting).query("method == 'gfe_amd_uncapped'").drop_duplicates("seed")
-    rows = [
-        (row.seed, Stiffness(row.config.training, profile.stiff_images, FLOW_TAU, solver=UNCAPPED))
-        for row in plan.itertuples()
-        if row.seed in setting.seeds[: profile.flow_seeds]
-    ]
+    """The stiffness of the flow as training proceeds: columns seed, config (a :class:`Stiffness`).
+
+    Along Table 2's epoch by AMD where that is watched, else along Table 1's training.
+    """
+    profile, rows = setting.profile, []
+    for seed in setting.seeds[: profile.flow_seeds]:
+        whole = _epoch(profile, "mnist") == profile.watched_images
+        training = _follow(setting, seed, UNCAPPED, profile.watched_images) if whole else _few(setting, seed)
+        rows.append((seed, Stiffness(training, profile.stiff_images, FLOW_TAU, solver=UNCAPPED)))
     return pd.DataFrame(rows, columns=["seed", "config"])
+
+
+def _few(setting: Setting, seed: int) -> Train:
+    """Table 1's training by uncapped AMD."""
+    return _train(setting, UNCAPPED, seed, setting.profile.table1_images)
+
+
+def _epoch(profile: Profile, dataset: str) -> int:
+    """The training images that count as an epoch."""
+    return round(profile.epoch_share * REGISTRY[dataset].epoch) // 16 * 16
 
 
 def _converged(setting: Setting, dataset: str, solver: Solver | None, seed: int) -> tuple[Train, int]:
     """A training of Table 2 and how many images it takes: one epoch by encoding, twelve for an autoencoder."""
     profile = setting.profile
-    epoch = round(profile.epoch_share * REGISTRY[dataset].epoch) // 16 * 16
+    epoch = _epoch(profile, dataset)
     if dataset == "mnist" and solver is not None and {profile.few_images, epoch} <= set(profile.table1_images):
-        return _train(setting, solver, seed, profile.table1_images), epoch  # Table 1's passes there
+        return _few(setting, seed), epoch  # Table 1's passes there
+    if dataset == "mnist" and solver is not None and epoch == profile.watched_images:
+        return _follow(setting, seed, solver, epoch), epoch  # and so does that of Figure 3
     end = epoch * (12 if solver is None else 1)
     points = {profile.few_images, end}
     if dataset == "mnist" and solver is None:

@@ -5,7 +5,7 @@ import pytest
 
 from gfe_companion.datasets import REGISTRY
 from gfe_companion.evidence import ours_on_the_paper as ours
-from gfe_companion.evidence.claims import NO, PARTLY, UNDECIDED, YES, Unmeasured
+from gfe_companion.evidence.claims import EPOCH, NO, PARTLY, UNDECIDED, YES, Unmeasured
 from gfe_companion.evidence.paper import paper_table
 
 NOISE = (-1e-4, 0.0, 1e-4)
@@ -31,6 +31,18 @@ def excess(optimum=-0.01, seeds=3, **changed):
         for seed in range(seeds)
     ]
     return pd.DataFrame(rows, columns=["dataset", "seed", "gfe", "gfe_at_optimum", "fast"])
+
+
+def steps(share, seeds=3, iterations=EPOCH, fine=0.5):
+    """The file fig_04_coarse: the worst image's longest step on N / 4 slices at the end, and on N."""
+    rows = [
+        ("gfe", slices, seed, at, image, at / iterations * value * (1 + NOISE[seed]) / (1 + image))
+        for slices, value in ((100, fine), (25, share))
+        for seed in range(seeds)
+        for at in (10, iterations)
+        for image in range(2)
+    ]
+    return pd.DataFrame(rows, columns=["method", "slices", "seed", "iterations", "image", "share"])
 
 
 def judged(rule, frame):
@@ -89,3 +101,27 @@ def test_sets_that_the_paper_does_not_print_do_not_count():
     assert "+2.0% ± 0.0%, at the optimum -1.0% ± 0.2%" in found.measured
     with pytest.raises(Unmeasured, match="prints no number"):
         judged(ours.ours_optimum_explains_the_excess, frame[frame.dataset == "mnist"])
+
+
+@pytest.mark.parametrize(
+    ("share", "changed", "verdict"),
+    [
+        (1.7, {}, YES),
+        (0.8, {}, PARTLY),
+        (5.0, {}, PARTLY),
+        (float("inf"), {}, PARTLY),
+        (0.8, {"iterations": 120}, UNDECIDED),
+        (1.7, {"seeds": 1}, UNDECIDED),
+        (1.0, {}, UNDECIDED),
+    ],
+    ids=lambda value: str(value),
+)
+def test_a_quarter_of_the_slices_is_outgrown_between_one_and_four_times_the_bound(share, changed, verdict):
+    assert judged(ours.ours_outgrows_a_quarter_of_the_slices, steps(share, **changed)) == verdict
+
+
+def test_the_worst_image_of_the_coarse_grid_counts():
+    found = ours.ours_outgrows_a_quarter_of_the_slices(lambda name: steps(1.7, fine=9.0))
+    assert found.measured == "longest step / bound of stability, N = 25: 1.70 ± 0.00"
+    with pytest.raises(Unmeasured, match="N / 4"):
+        judged(ours.ours_outgrows_a_quarter_of_the_slices, steps(1.7).query("slices == 100"))

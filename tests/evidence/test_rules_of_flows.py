@@ -1,6 +1,7 @@
 """The rules of the claims on flows: on each side of each limit, and with what a profile leaves out."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from gfe_companion.evidence.claims import EPOCH, NO, PARTLY, UNDECIDED, YES, Unmeasured, flows
@@ -129,6 +130,29 @@ def test_jumps_are_seen_or_certainly_rare_or_undecided(jumps, iterations, unstab
 
     assert judged(flows.fixed_grids_unstable, change) == unstable
     assert judged(flows.amd_more_stable, change) == more_stable
+
+
+def test_a_coarser_grid_is_told_and_does_not_count():
+    def change(frames):
+        frame = frames["fig_04_stability"]
+        coarse = frame[frame.slices == 100].assign(slices=25, jumps=7, iterations=400)
+        frames["fig_04_stability"] = pd.concat([frame.assign(jumps=0), coarse])
+
+    assert judged(flows.fixed_grids_unstable, change) == NO
+    frames = made()
+    change(frames)
+    said = flows.fixed_grids_unstable(frames.__getitem__).measured
+    assert said.startswith("jumps, N = 100: GFE 0 in 9,375 iterations (at most 0.3 in 1,000), 2nd order 0")
+    assert said.endswith("; on N / 4 slices GFE 21 in 1,200, 2nd order 21 in 1,200")
+
+
+def test_a_seed_that_is_followed_for_longer_does_not_move_the_last_iteration():
+    def longer(frames):
+        frame = frames["fig3_right"]
+        more = frame[(frame.seed == 0) & (frame.iterations == 240)].assign(iterations=3000, validation_loss=0.3)
+        frames["fig3_right"] = pd.concat([frame, more])
+
+    assert judged(flows.amd_converges_better, longer) == YES
 
 
 def test_better_convergence_is_judged_at_the_last_iteration_against_each_grid():

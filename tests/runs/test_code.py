@@ -5,7 +5,7 @@ import time
 import pytest
 
 from gfe_companion.runs import code, folders
-from gfe_companion.runs.configs import Evaluate, Race, Stiffness, Train, TrainByAdjoint, TrainStored
+from gfe_companion.runs.configs import Coarseness, Evaluate, Race, Stiffness, Train, TrainByAdjoint, TrainStored
 from gfe_companion.runs.profiles import Setting
 from gfe_companion.studies.needs import everything
 from gfe_core.amd import AMD
@@ -28,6 +28,7 @@ KINDS = {
     "test": Evaluate(train(), 32, AMD(), 10),
     "own": Evaluate(train(), 32, None, 10),
     "stiff": Stiffness(train(), 1, 10.0),
+    "coarse": Coarseness(train(solver=FixedGrid(10.0, 4)), FixedGrid(10.0, 4)),
 }
 
 
@@ -56,8 +57,8 @@ def test_comments_docstrings_and_formatting_are_no_code(copied):
     [
         ("gfe_core/amd.py", {"amd", "adjoint", "stored", "test", "stiff"}),
         ("gfe_core/descent.py", {"amd", "adjoint", "stored", "test", "stiff"}),
-        ("gfe_core/nesterov.py", {"nesterov"}),
-        ("gfe_core/fixed_grid.py", {"grid", "nesterov"}),
+        ("gfe_core/nesterov.py", {"nesterov", "coarse"}),
+        ("gfe_core/fixed_grid.py", {"grid", "nesterov", "coarse"}),
         ("gfe_core/objective.py", set(KINDS)),
         ("gfe_core/models.py", set(KINDS)),
         ("gfe_core/warm.py", {"stored"}),
@@ -67,6 +68,8 @@ def test_comments_docstrings_and_formatting_are_no_code(copied):
         ("gfe_companion/datasets/fashion_mnist.py", {"fashion"}),
         ("gfe_companion/datasets/mnist.py", set(KINDS) - {"fashion"}),
         ("gfe_companion/runs/stiffness.py", {"stiff"}),
+        ("gfe_companion/runs/hessian.py", {"stiff", "coarse"}),
+        ("gfe_companion/runs/coarseness.py", {"coarse"}),
         ("gfe_companion/runs/evaluate.py", {"test", "own"}),
         ("gfe_companion/runs/configs.py", set()),
         ("gfe_companion/runs/store.py", set()),
@@ -97,12 +100,12 @@ def test_an_import_inside_a_function_counts_and_a_package_counts_only_where_a_na
     copied(
         "gfe_core/nesterov.py", "\nclass ", "\ndef late():\n    from gfe_core import new\n    return new\n\n\n\nclass "
     )
-    assert changes(before) == {"nesterov"}
+    assert changes(before) == {"nesterov", "coarse"}
     assert "gfe_core.new" in code.rests_on(KINDS["nesterov"])
     assert "gfe_core" not in code.rests_on(KINDS["nesterov"]), "a submodule is no package"
     before = keys()
     (copied.root / "gfe_core" / "new.py").write_text("VALUE = 2\n")
-    assert changes(before) == {"nesterov"}
+    assert changes(before) == {"nesterov", "coarse"}
     copied(
         "gfe_core/nesterov.py", "from gfe_core import new\n    return new", "from gfe_core import AMD\n    return AMD"
     )
@@ -141,7 +144,7 @@ def test_what_is_shown_counts_by_its_text(copied):
 def test_half_an_edit_is_a_change_and_no_error(copied):
     before = keys()
     copied.add("gfe_core/nesterov.py", "class class")
-    assert changes(before) == {"nesterov"}
+    assert changes(before) == {"nesterov", "coarse"}
 
 
 def test_functions_and_entrants_in_fields_are_rested_on():

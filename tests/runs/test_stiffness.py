@@ -5,7 +5,8 @@ import torch
 from conftest import linear_problem, mlp, quadratic, seeded
 from torch import nn
 
-from gfe_companion.runs.stiffness import curvature, dopri5, stiffness
+from gfe_companion.runs.hessian import curvature
+from gfe_companion.runs.stiffness import dopri5, stiffness
 from gfe_core.objective import Objective
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -123,21 +123,6 @@ def training(method, seed, losses):
     return pd.DataFrame(rows, columns=columns)
 
 
-def test_a_jump_is_a_rise_of_a_tenth_or_a_training_that_broke_off():
-    curves = [training("gfe", 0, [1.0, 1.09, 1.25, 1.0]), training("gfe", 1, [1.0, 0.9, np.nan])]
-    jumps = amd_training.jumps_of(pd.concat(curves))
-    assert jumps.jumps.tolist() == [1, 1]
-    assert jumps.iterations.tolist() == [40, 30]
-    assert jumps.largest_change[0] == pytest.approx(1.25 / 1.09 - 1)
-
-
-def test_where_no_jump_was_seen_the_bound_is_that_of_a_poisson_rate():
-    jumps = pd.DataFrame({"method": ["gfe", "gfe"], "iterations": [300, 200], "jumps": [0, 0]})
-    rates = amd_training.rates_of(jumps).loc["gfe"]
-    assert rates.rate == 0
-    assert rates.bound == pytest.approx(-1000 * math.log(0.05) / 500)
-
-
 def test_a_curve_ends_where_a_seed_breaks_off_and_a_cross_says_so(setting):
     curves = [training("gfe", 0, [3.0, 2.0, 1.0]), training("gfe", 1, [3.0, 2.0, np.nan])]
     figure = amd_training.fig3_right(setting, pd.concat(curves, ignore_index=True)).figure

@@ -1,0 +1,125 @@
+"""Notebook 04, on what happens later on: how coarse fixed grids become, and what each watch could have seen."""
+
+from __future__ import annotations
+
+import math
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.ticker import NullLocator
+
+from gfe_companion.evidence.claims import EPOCH
+from gfe_companion.evidence.intervals import interval
+from gfe_companion.runs.profiles import Setting
+from gfe_companion.runs.store import run_grid
+from gfe_companion.studies import plans
+from gfe_companion.studies.amd_jumps import JUMP, Grid, drawn_as, grids_of, named, part_of, rates_of
+from gfe_companion.studies.amd_training import BATCH
+from gfe_companion.studies.drawing import WIDTH, wrapped
+from gfe_companion.studies.results import Picture, Table, Text, listed
+
+
+def steps_of_later(setting: Setting) -> pd.DataFrame:
+    """The longest step of each grid's flow over its bound, and more that the module coarseness of the runs tells of it.
+
+    Columns: method, slices, seed, iterations, image, share, t, curvature, rises. For AMD's decoders the flow is that of
+    GFE on N slices.
+    """
+    plan = plans.watched(setting)
+    frames = [
+        run.history.assign(method=row.method, slices=row.slices, seed=row.seed)
+        for row, run in zip(plan.itertuples(), run_grid(plan.coarse, setting), strict=True)
+    ]
+    steps = pd.concat(frames, ignore_index=True)
+    columns = ["method", "slices", "seed", "iterations", "image", "share", "t", "curvature", "rises"]
+    return steps.assign(iterations=steps.images // BATCH)[columns]
+
+
+def longest_of(steps: pd.DataFrame) -> pd.DataFrame:
+    """Of each seed and stage the image whose longest step is nearest to the bound, or the farthest above it."""
+    return steps.groupby(["method", "slices", "seed", "iterations"]).share.max().reset_index()
+
+
+def fig_coarse(setting: Setting, steps: pd.DataFrame) -> Picture:
+    """The longest step of each grid's flow over its bound of stability against iterations; above one it is lost."""
+    figure, axes = plt.subplots(figsize=(WIDTH, 3.6))
+    longest, grids = longest_of(steps), grids_of(steps)
+    finite = longest[np.isfinite(longest.share)]
+    for grid in grids:
+        by_stage = part_of(finite, grid).groupby("iterations").share.agg(["mean", "min", "max"])
+        label = named(grid) if grid[1] else f"GFE, N = {steps.slices.max()}, decoders by AMD"
+        drawn = drawn_as(grid, steps)
+        axes.plot(by_stage["mean"], label=label, **drawn)
+        axes.fill_between(by_stage.index, by_stage["min"], by_stage["max"], color=drawn["color"], alpha=0.2, lw=0)
+    axes.axhline(1, color="black", linestyle=":", linewidth=1)
+    axes.set(xscale="log", yscale="log", xlabel=f"iterations of {BATCH} images")
+    stages = sorted(steps.iterations.unique())
+    axes.set_xticks(stages, [f"{stage:,}" for stage in stages])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.set_ylabel("longest step / bound of stability")
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8)
+    title, count = setting.load().title, steps.image.nunique()
+    heading = f"{title}: above one a step is too long (the worst of {count} training images, mean and range over seeds)"
+    axes.set_title(wrapped(heading))
+    last = {grid: at_end(longest, grid) for grid in grids}
+    alt = (
+        f"The longest step of the flow over RK4's bound of stability against training iterations, on {title}. At the "
+        f"end: {'; '.join(f'{named(grid)} {found:.2f}' for grid, found in last.items())}."
+    )
+    return Picture("fig_04_coarse", figure, alt, steps)
+
+
+def at_end(longest: pd.DataFrame, grid: Grid) -> float:
+    """The mean over seeds of :func:`longest_of` at the last stage of ``grid``; NaN where none was kept."""
+    part = part_of(longest, grid)
+    return float(part[part.iterations == part.iterations.max()].share.mean())
+
+
+def too_coarse_from(longest: pd.DataFrame, grid: Grid) -> float:
+    """The first stage at which the mean over seeds of :func:`longest_of` is above one; infinite if there is none."""
+    mean = part_of(longest, grid).groupby("iterations").share.mean()
+    return float(mean.index[mean > 1].min()) if (mean > 1).any() else math.inf
+
+
+def table_later(setting: Setting, jumps: pd.DataFrame, steps: pd.DataFrame) -> Table:
+    """What each watch has seen, what it could have seen, and when the grid became too coarse."""
+    rates, longest, rows = rates_of(jumps), longest_of(steps), []
+    for grid in grids_of(jumps):
+        pooled, first = rates.loc[grid], too_coarse_from(longest, grid)
+        rows.append({
+            "training": named(grid),
+            "iterations (seeds)": f"{int(pooled.iterations):,} ({len(part_of(jumps, grid))})",
+            "jumps": f"{int(pooled.jumps)}",
+            "in 1,000, at most": f"{pooled.bound:.2f}",
+            "largest change": f"{part_of(jumps, grid).largest_change.max():+.1%}",
+            "longest step / bound, at the end": f"{at_end(longest, grid):.2f}",
+            "above one from iteration": f"{first:,.0f}" if math.isfinite(first) else "\u2013",
+        })  # fmt: skip
+    return Table(
+        "table_04_later", jumps, pd.DataFrame(rows), f"What happens later on, on {setting.load().title}",
+        f"A jump is a rise of the validation loss above {JUMP:.0%} from one measurement to the next, ten iterations "
+        "later; a training that broke off counts as one. *At most*: the upper 95 % bound of a Poisson rate, which "
+        f"after no jump in n iterations is 3/n; one an epoch would be {1000 / EPOCH:.2f}. The longest step is that of "
+        "the worst training image, mean over seeds, over RK4's bound; under AMD it is the step that GFE would take on "
+        f"{jumps.slices.max()} slices.",
+    )  # fmt: skip
+
+
+def say_later(jumps: pd.DataFrame, steps: pd.DataFrame) -> Text:
+    """Which trainings jumped, which watch is too short to deny it, and where the grid is too coarse at the end."""
+    rates, longest, grids = rates_of(jumps), longest_of(steps), grids_of(jumps)
+    seen = [f"{named(grid)} ({int(rates.jumps[grid])})" for grid in grids if rates.jumps[grid]]
+    short = [named(grid) for grid in grids if not rates.jumps[grid] and rates.bound[grid] >= 1000 / EPOCH]
+    lost = [f"{named(g)} ({at_end(longest, g):.2f})" for g in grids if g[1] and at_end(longest, g) > 1]
+    parts = [
+        f"Jumps were seen under {listed(seen)}." if seen else "No jump was seen.",
+        f"Watched for too short a time to rule out one jump an epoch: {listed(short)}." if short else "",
+        f"At the end the longest step is above the bound of stability under {listed(lost)}."
+        if lost
+        else "At no end is the longest step above the bound of stability.",
+    ]
+    end = interval(longest[longest.method == "gfe_amd_uncapped"].query("iterations == iterations.max()").share)
+    parts.append(f"On decoders that learned by AMD, GFE's longest step on the finer grid is {end:.2f} times the bound.")
+    return Text("*Reading it:* " + " ".join(filter(None, parts)))
