@@ -1,0 +1,81 @@
+"""On the pages: a question, a stub that is left quiet, and a folded solution that is right, for every exercise."""
+
+import ast
+import re
+import tomllib
+
+import nbformat
+import pytest
+
+from gfe_companion import lessons
+from gfe_companion.lessons.exercise import finding
+from gfe_companion.lessons.exercises import EXERCISES
+from gfe_companion.runs.profiles import ROOT
+
+PAGES = {path.stem[:2]: path for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))}
+QUESTIONS = tomllib.loads((ROOT / "tests" / "lessons" / "questions.toml").read_text(encoding="utf-8"))["question"]
+CHECKED = re.compile(r'\bcheck\("([\w.]+)", (\w+)\)')
+every_exercise = pytest.mark.parametrize("name", sorted(EXERCISES))
+
+
+def cells(number):
+    return nbformat.read(PAGES[number], as_version=4).cells
+
+
+def place(name):
+    """The cells of the notebook of an exercise, and the number of the one that checks it."""
+    found = cells(name[:2])
+    (number,) = [n for n, cell in enumerate(found) if cell.cell_type == "code" and f'check("{name}"' in cell.source]
+    return found, number
+
+
+def judged(name, source):
+    """What is found of the answer that the cell of ``source`` leaves; it may use nothing but what it imports."""
+    space = {"check": lambda *given: None, "hint": lambda *given: None}
+    exec(source, space)
+    found, number = place(name)
+    ((_, variable),) = CHECKED.findall(found[number].source)
+    return finding(EXERCISES[name], space[variable])
+
+
+@every_exercise
+def test_a_question_stands_above_and_the_untouched_stub_is_quiet(name):
+    found, number = place(name)
+    assert found[number - 1].cell_type == "markdown"
+    assert found[number - 1].source.startswith("### ")
+    assert judged(name, found[number].source).right is None
+
+
+@every_exercise
+def test_the_folded_solution_below_is_right(name):
+    found, number = place(name)
+    below = found[number + 1].source
+    assert below.startswith("<details><summary>Solution</summary>") and below.rstrip().endswith("</details>")
+    (source,) = re.findall(r"```python\n(.*?)```", below, re.DOTALL)
+    assert judged(name, source).right is True
+
+
+def test_pages_check_the_exercises_that_there_are_and_offer_hints():
+    checked = {number: CHECKED.findall("\n".join(cell.source for cell in cells(number))) for number in PAGES}
+    named = [name for found in checked.values() for name, _ in found]
+    assert sorted(named) == sorted(EXERCISES)
+    for number, found in checked.items():
+        assert not found or len(found) in (2, 3), "two or three exercises a page"
+        assert all(name[:2] == number for name, _ in found)
+        imports = [node for cell in cells(number) if found for node in ast.walk(_parsed(cell))]
+        names = {alias.name for node in imports if isinstance(node, ast.ImportFrom) for alias in node.names}
+        assert not found or {"check", "hint"} <= names
+    assert callable(lessons.check) and callable(lessons.hint)
+
+
+def _parsed(cell):
+    return ast.parse(cell.source if cell.cell_type == "code" else "")
+
+
+@pytest.mark.parametrize("asked", QUESTIONS, ids=[f"{each['number']} on {each['page']}" for each in QUESTIONS])
+def test_a_question_is_answered_where_the_table_says(asked):
+    """One cell of text, or of what a page says in its study, has all words of the answer."""
+    texts = [" ".join(cell.source.split()) for cell in cells(asked["page"]) if cell.cell_type == "markdown"]
+    holding = [text for text in texts if all(words in text for words in asked["words"])]
+    assert holding, f"no cell of page {asked['page']} has all of {asked['words']}"
+    assert asked["question"].endswith("?") and asked["words"]
