@@ -22,7 +22,8 @@ from gfe_companion.cli.plan import Plan
 from gfe_companion.methods import METHODS
 from gfe_companion.runs import cluster
 from gfe_companion.runs.config import RunConfig
-from gfe_companion.runs.profiles import PROFILES, ROOT, Setting
+from gfe_companion.runs.profiles import ROOT, Setting
+from gfe_companion.runs.sizes import PROFILES
 from gfe_companion.runs.stand_in import Sleeps
 from gfe_companion.runs.store import run_grid
 from gfe_companion.site.publish import with_results

@@ -10,7 +10,8 @@ import pandas as pd
 from gfe_companion.methods import COLD_TEST, FAST, FAST_TEST, METHODS, UNCAPPED, entrants
 from gfe_companion.methods.baselines import CoordinatesOnly, StartOnly
 from gfe_companion.runs.configs import Evaluate, Optimum, Race, RunConfig, Train, TrainStored
-from gfe_companion.runs.profiles import CURVE_IMAGES, Setting
+from gfe_companion.runs.profiles import Setting
+from gfe_companion.runs.sizes import CURVE_IMAGES
 from gfe_companion.runs.store import run_grid
 from gfe_companion.studies.plans import accelerated, table1, table2
 from gfe_core.accelerated import BarzilaiBorweinAMD, NesterovAMD, QuasiNewtonAMD

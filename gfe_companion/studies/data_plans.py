@@ -13,7 +13,8 @@ from gfe_companion.methods.learners import Autoencoding, Encoding, Learner
 from gfe_companion.methods.opponents import SemiAmortised, Stored, Variational
 from gfe_companion.methods.remedies import Denoising, Dropout, Shifted, WeightDecay
 from gfe_companion.runs.configs import Available
-from gfe_companion.runs.profiles import AVAILABLE_SEEN, Setting
+from gfe_companion.runs.profiles import Setting
+from gfe_companion.runs.sizes import AVAILABLE_SEEN
 from gfe_core.models import PIXELS
 
 AE, GFE = "ae", "gfe_fast"

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from gfe_companion.methods import FLOW_TAU, METHODS, NESTEROV_TAU
 from gfe_companion.runs.configs import RunConfig
-from gfe_companion.runs.profiles import FLOW_KEPT, Setting
+from gfe_companion.runs.profiles import Setting
+from gfe_companion.runs.sizes import FLOW_KEPT
 from gfe_companion.runs.store import run_grid
 from gfe_companion.studies import borrowed
 from gfe_companion.studies.drawing import WIDTH

@@ -9,7 +9,8 @@ import pandas as pd
 from gfe_companion.datasets import REGISTRY
 from gfe_companion.methods import COLD_TEST, FAST, FIXED, FLOW_TAU, METHODS, SECOND_ORDER, UNCAPPED, Method
 from gfe_companion.runs.configs import Coarseness, Evaluate, Latents, Optimum, Stiffness, Train, TrainByAdjoint
-from gfe_companion.runs.profiles import CURVE_IMAGES, FLOW_KEPT, FLOW_STEP, WATCH_KEPT, Profile, Setting
+from gfe_companion.runs.profiles import Setting
+from gfe_companion.runs.sizes import CURVE_IMAGES, FLOW_KEPT, FLOW_STEP, WATCH_KEPT, Profile
 from gfe_core.accelerated import QuasiNewtonAMD
 from gfe_core.encoding import Solver
 from gfe_core.fixed_grid import FixedGrid

@@ -12,7 +12,8 @@ from matplotlib.markers import MarkerStyle
 from gfe_companion import methods
 from gfe_companion.evidence.paper import paper
 from gfe_companion.methods import METHODS, Entrant, Look, Method, entrants
-from gfe_companion.runs.profiles import PROFILES, Setting
+from gfe_companion.runs.profiles import Setting
+from gfe_companion.runs.sizes import PROFILES
 from gfe_companion.studies import beyond_plans, beyond_race, data_efficiency, plans
 from gfe_core.accelerated import NesterovAMD
 

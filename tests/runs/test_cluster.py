@@ -16,7 +16,8 @@ from gfe_companion.datasets import registry as data
 from gfe_companion.runs import cluster as client
 from gfe_companion.runs import code, folders, store, worker
 from gfe_companion.runs.configs import Evaluate, Train
-from gfe_companion.runs.profiles import PROFILES, ROOT, Setting
+from gfe_companion.runs.profiles import ROOT, Setting
+from gfe_companion.runs.sizes import PROFILES
 from gfe_companion.runs.stand_in import Sleeps
 from gfe_core.accelerated import QuasiNewtonAMD
 from gfe_core.amd import AMD

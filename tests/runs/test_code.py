@@ -74,6 +74,7 @@ def test_comments_docstrings_and_formatting_are_no_code(copied):
         ("gfe_companion/runs/configs.py", set()),
         ("gfe_companion/runs/store.py", set()),
         ("gfe_companion/runs/profiles.py", set()),
+        ("gfe_companion/runs/sizes.py", set()),
         ("gfe_companion/studies/plans.py", set()),
     ],
 )

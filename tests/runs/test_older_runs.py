@@ -12,7 +12,8 @@ from gfe_companion.cli.plan import Plan
 from gfe_companion.datasets import Source
 from gfe_companion.runs import code, folders, store
 from gfe_companion.runs.configs import Evaluate, Train
-from gfe_companion.runs.profiles import PROFILES, ROOT, Setting
+from gfe_companion.runs.profiles import ROOT, Setting
+from gfe_companion.runs.sizes import PROFILES
 from gfe_core.amd import AMD
 
 ORIGIN = Source(None)

@@ -17,8 +17,9 @@ from gfe_companion.datasets import Source
 from gfe_companion.runs import folders, store
 from gfe_companion.runs.configs import Train
 from gfe_companion.runs.durations import Durations, elapsed_with, in_words, longest_first
-from gfe_companion.runs.profiles import PROFILES, ROOT, Setting
+from gfe_companion.runs.profiles import ROOT, Setting
 from gfe_companion.runs.progress import Progress
+from gfe_companion.runs.sizes import PROFILES
 from gfe_companion.runs.stand_in import Sleeps
 from gfe_companion.site.publish import BLOCK, with_results
 

@@ -10,7 +10,8 @@ import pytest
 
 from gfe_companion.runs import cluster as client
 from gfe_companion.runs import store
-from gfe_companion.runs.profiles import PROFILES, ROOT, Setting
+from gfe_companion.runs.profiles import ROOT, Setting
+from gfe_companion.runs.sizes import PROFILES
 from gfe_companion.runs.stand_in import Sleeps
 
 SETTING = Setting(PROFILES["smoke"], "embedded", (0,), 1, "cpu")

@@ -7,7 +7,8 @@ import pytest
 from gfe_companion.datasets import Source
 from gfe_companion.runs import code, folders, store
 from gfe_companion.runs.configs import Evaluate, Train
-from gfe_companion.runs.profiles import PROFILES, Setting
+from gfe_companion.runs.profiles import Setting
+from gfe_companion.runs.sizes import PROFILES
 from gfe_core.amd import AMD
 
 

@@ -17,7 +17,8 @@ from gfe_companion.runs import folders, unfinished
 from gfe_companion.runs import store as runs
 from gfe_companion.runs import train as trainings
 from gfe_companion.runs.configs import Evaluate, Stiffness, Train, TrainByAdjoint
-from gfe_companion.runs.profiles import PROFILES, ROOT, Setting
+from gfe_companion.runs.profiles import ROOT, Setting
+from gfe_companion.runs.sizes import PROFILES
 from gfe_core.accelerated import QuasiNewtonAMD
 from gfe_core.amd import AMD
 from gfe_core.fixed_grid import FixedGrid

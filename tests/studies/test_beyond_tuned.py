@@ -13,7 +13,8 @@ from gfe_companion.evidence.clock import envelope
 from gfe_companion.evidence.ours_tuned import OPTIMUM, OWN
 from gfe_companion.methods import COLD_TEST
 from gfe_companion.methods.recipes import AdamRecipe
-from gfe_companion.runs.profiles import PROFILES, Setting
+from gfe_companion.runs.profiles import Setting
+from gfe_companion.runs.sizes import PROFILES
 from gfe_companion.runs.ways import Ways, ways_of
 from gfe_companion.studies import beyond_the_paper, beyond_tuned
 from gfe_companion.studies import beyond_tuned_plans as plans

@@ -3,7 +3,8 @@
 import pandas as pd
 import pytest
 
-from gfe_companion.runs.profiles import AVAILABLE_SEEN, PROFILES, Setting
+from gfe_companion.runs.profiles import Setting
+from gfe_companion.runs.sizes import AVAILABLE_SEEN, PROFILES
 from gfe_companion.studies import data_available as study
 from gfe_companion.studies import data_plans as plans
 

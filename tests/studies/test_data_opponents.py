@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from gfe_companion.runs.profiles import PROFILES, Setting
+from gfe_companion.runs.profiles import Setting
+from gfe_companion.runs.sizes import PROFILES
 from gfe_companion.studies import data_opponents as study
 from gfe_companion.studies import data_plans as plans
 from tests.studies.test_data_available import made

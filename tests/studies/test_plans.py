@@ -6,7 +6,8 @@ import pytest
 from gfe_companion.datasets import REGISTRY, DataError, Source
 from gfe_companion.runs import store as runs
 from gfe_companion.runs.configs import Evaluate, Latents, Train
-from gfe_companion.runs.profiles import PROFILES, Setting
+from gfe_companion.runs.profiles import Setting
+from gfe_companion.runs.sizes import PROFILES
 from gfe_companion.studies import beyond_plans, plans
 from gfe_companion.studies.needs import everything, everything_of
 
