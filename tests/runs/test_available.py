@@ -124,6 +124,25 @@ def test_interrupted_and_continued_is_uninterrupted(mnist, monkeypatch, learner,
     pd.testing.assert_frame_equal(whole.drop(columns="seconds"), again.drop(columns="seconds"))
 
 
+def test_what_was_best_before_an_interruption_is_tested_after_it(mnist, monkeypatch):
+    """Validation losses as of a training that is best at its first point; test losses that tell the weights."""
+
+    def loss(self, learning, encoder, images):
+        weights = next(learning.decoder.parameters()).detach()
+        return abs(learning.training.images - 80.0) if len(images) == 15 else float(weights.sum())
+
+    monkeypatch.setattr(runs, "CHUNK", 3)
+    monkeypatch.setattr(Available, "loss", loss)
+    whole, _ = config(LEARNERS["ae"]).execute(mnist, [], Saved())
+    saved = Saved(interrupt_after=3)
+    with pytest.raises(KeyboardInterrupt):
+        config(LEARNERS["ae"]).execute(mnist, [], saved)
+    assert saved.state["training"]["images"] == 128
+    again, _ = config(LEARNERS["ae"]).execute(mnist, [], saved)
+    assert whole[whole.chosen].images.eq(80).all()
+    pd.testing.assert_frame_equal(whole.drop(columns="seconds"), again.drop(columns="seconds"))
+
+
 def test_training_images_are_watched_on_the_way_where_that_is_asked_for(mnist):
     frame, _ = config(LEARNERS["ae"], watched=True).execute(mnist, [], Saved())
     assert frame.training.notna().all()
