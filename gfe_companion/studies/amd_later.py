@@ -61,8 +61,8 @@ def fig_coarse(setting: Setting, steps: pd.DataFrame) -> Picture:
     axes.set_ylabel("longest step / bound of stability")
     figure.legend(loc="outside lower center", ncols=2, fontsize=8)
     title, count = setting.load().title, steps.image.nunique()
-    heading = f"{title}: above one a step is too long (the worst of {count} training images, mean and range over seeds)"
-    axes.set_title(wrapped(heading))
+    heading = f"{title}: above one a step is too long (worst of {count} images; mean and range over seeds)"
+    axes.set_title(wrapped(heading, 0.85 * WIDTH))
     last = {grid: at_end(longest, grid) for grid in grids}
     alt = (
         f"The longest step of the flow over RK4's bound of stability against training iterations, on {title}. At the "
