@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 RK4_DECAY = 2.785293563405282  # RK4 is stable for x' = -x with steps up to this,
 RK4_SWING = math.sqrt(8)  # and for x'' = -x with steps up to this
-LOOKS = 8  # slices of a flow at which the curvature is measured
+LOOKS = 8  # slices of a flow, besides the first, at which the curvature is measured
+LEFT = 4  # after one of so many parts of the slices the flow has left z = 0
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Coarseness(RunConfig):
             coarseness(model_with(weights, self.training.solver), images, self.grid).assign(images=int(stage))
             for stage, weights in needed[0].items()
         ]
-        columns = ["image", "t", "curvature", "share", "rises", "images"]
+        columns = ["image", "t", "curvature", "share", "start", "rises", "images"]
         return pd.concat(frames) if frames else pd.DataFrame(columns=columns), {}
 
 
@@ -69,28 +70,32 @@ def coarseness(
 ) -> pd.DataFrame:
     """How near ``grid`` comes to losing the flows of ``images`` (B, P): one row an image.
 
-    Columns: ``share``, the longest step over the bound of stability, the largest of ``looks`` slices; ``t``, where that
-    is; ``curvature``, the largest eigenvalue mu of nabla_z^2 l there; ``rises``, whether the loss rises from one slice
-    to the next. An image whose flow is not finite has an infinite share. Costs the flow, and d forward-mode passes
-    through the gradient for each look.
+    Columns: ``share``, the longest step over the bound of stability, the largest of ``looks`` slices after the first
+    quarter of them; ``t``, where that is; ``curvature``, the largest eigenvalue mu of nabla_z^2 l there; ``start``, the
+    share of the first slice, which z leaves before it could swing; ``rises``, whether the loss rises from one slice to
+    the next. An image whose flow is not finite has infinite shares. Costs the flow, and d forward-mode passes through
+    the gradient for each look.
     """
     decoder = decoder.requires_grad_(False)
     path = grid.encode(Objective(decoder, images, loss), record=True).path
     assert path is not None, "it was asked for"
     finite = path.z.isfinite().all(dim=2).all(dim=0)
-    found = pd.DataFrame({"image": range(len(images)), "t": math.nan, "curvature": math.nan, "share": math.inf})
+    found = pd.DataFrame({"image": range(len(images)), "t": math.nan, "curvature": math.nan})
+    found["share"] = found["start"] = math.inf
     found["rises"] = (~(path.loss.diff(dim=0) <= 1e-5).all(dim=0)).numpy()
     if not finite.any():
         return found
-    index = torch.linspace(0, grid.slices - 1, min(looks, grid.slices)).round().long()
+    later = torch.linspace(grid.slices // LEFT, grid.slices - 1, min(looks, grid.slices)).round().long()
+    index = torch.cat([torch.zeros(1, dtype=torch.long), later])
     z, y = path.z[index][:, finite], images[finite]
     mu = curvature(decoder, y.repeat(len(index), 1), z.flatten(0, 1), loss)[:, -1].unflatten(0, z.shape[:2])
     shares = steps_over_bound(grid, mu, index)
-    share, where = shares.max(dim=0)
+    share, where = shares[1:].max(dim=0)
     own = torch.arange(len(y))
-    found.loc[finite.numpy(), "share"] = share.double().numpy()
-    found.loc[finite.numpy(), "t"] = path.t[index, 0][where].double().numpy()
-    found.loc[finite.numpy(), "curvature"] = mu[where, own].double().numpy()
+    for column, values in (
+        ("share", share), ("start", shares[0]), ("t", path.t[later, 0][where]), ("curvature", mu[1:][where, own]),
+    ):  # fmt: skip
+        found.loc[finite.numpy(), column] = values.double().numpy()
     return found
 
 

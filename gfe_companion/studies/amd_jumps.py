@@ -132,7 +132,7 @@ def fig_later(setting: Setting, curves: pd.DataFrame) -> Picture:
     figure.legend(loc="outside lower center", ncols=3, fontsize=8)
     title = setting.load().title
     heading = f"{title}: rises above {100 * JUMP:.0f} % (triangles) and trainings that broke off (crosses): {marked}"
-    axes.set_title(wrapped(f"{heading}; a line is a seed"))
+    axes.set_title(wrapped(f"{heading}; a line is a seed", 0.85 * WIDTH))
     rates = rates_of(jumps_of(curves))
     alt = (
         f"Validation loss against iterations of trainings on fixed grids and by AMD, on {title}. Jumps and ends: "

@@ -23,8 +23,8 @@ from gfe_companion.studies.results import Picture, Table, Text, listed
 def steps_of_later(setting: Setting) -> pd.DataFrame:
     """The longest step of each grid's flow over its bound, and more that the module coarseness of the runs tells of it.
 
-    Columns: method, slices, seed, iterations, image, share, t, curvature, rises. For AMD's decoders the flow is that of
-    GFE on N slices.
+    Columns: method, slices, seed, iterations, image, share, start, t, curvature, rises. For AMD's decoders the flow is
+    that of GFE on N slices.
     """
     plan = plans.watched(setting)
     frames = [
@@ -32,7 +32,7 @@ def steps_of_later(setting: Setting) -> pd.DataFrame:
         for row, run in zip(plan.itertuples(), run_grid(plan.coarse, setting), strict=True)
     ]
     steps = pd.concat(frames, ignore_index=True)
-    columns = ["method", "slices", "seed", "iterations", "image", "share", "t", "curvature", "rises"]
+    columns = ["method", "slices", "seed", "iterations", "image", "share", "start", "t", "curvature", "rises"]
     return steps.assign(iterations=steps.images // BATCH)[columns]
 
 
@@ -61,8 +61,8 @@ def fig_coarse(setting: Setting, steps: pd.DataFrame) -> Picture:
     axes.set_ylabel("longest step / bound of stability")
     figure.legend(loc="outside lower center", ncols=2, fontsize=8)
     title, count = setting.load().title, steps.image.nunique()
-    heading = f"{title}: above one a step is too long (the worst of {count} training images, mean and range over seeds)"
-    axes.set_title(wrapped(heading))
+    heading = f"{title}: above one a step is too long (worst of {count} images; mean and range over seeds)"
+    axes.set_title(wrapped(heading, 0.85 * WIDTH))
     last = {grid: at_end(longest, grid) for grid in grids}
     alt = (
         f"The longest step of the flow over RK4's bound of stability against training iterations, on {title}. At the "

@@ -11,7 +11,7 @@ from gfe_companion.methods import METHODS
 from gfe_companion.runs.profiles import Setting
 from gfe_companion.runs.store import run_grid
 from gfe_companion.studies import plans
-from gfe_companion.studies.drawing import draw_mean, wrapped
+from gfe_companion.studies.drawing import WIDTH, draw_mean, wrapped
 from gfe_companion.studies.results import Picture
 
 BATCH = 16  # images of an iteration
@@ -62,7 +62,8 @@ def fig3_right(setting: Setting, curves: pd.DataFrame) -> Picture:
     axes.yaxis.set_minor_formatter("{x:.2f}")
     several = f"mean and 95 % interval, {count} seeds" if count > 1 else "one seed"
     thin = f"; thin: {' or '.join(map(str, sorted(longer)))} of them" * bool(longer)
-    axes.set_title(wrapped(f"{title}, fixed grids of {setting.profile.slices} slices ({several}{thin})"))
+    heading = f"{title}, fixed grids of {setting.profile.slices} slices ({several}{thin})"
+    axes.set_title(wrapped(heading, 0.85 * WIDTH))
     axes.legend()
     shared = curves.groupby("iterations").seed.nunique()
     last = shared.index[shared == count].max()

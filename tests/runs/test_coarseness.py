@@ -51,6 +51,19 @@ def test_the_longest_step_of_the_second_order_flow_is_the_last():
     assert found.t.tolist() == pytest.approx([times[-2]] * 2)
 
 
+def test_the_first_slice_is_told_apart():
+    grid = FixedGrid(TAU, 40)
+    found = measured(grid, 0.4)
+    assert found.start.tolist() == pytest.approx([grid.times()[1] * 0.4 / RK4_DECAY] * 2)
+    steep = torch.nn.Sequential(torch.nn.Linear(1, 1, bias=False, dtype=torch.float64), torch.nn.Tanh())
+    steep.latent_dim = 1
+    with torch.no_grad():
+        steep[0].weight.fill_(3.0)
+    images = torch.full((1, 1), 0.99, dtype=torch.float64)  # where tanh is flat, far from the slope at z = 0
+    flat = coarseness(steep, images, FixedGrid(10.0, 40), quadratic)
+    assert flat.start[0] > 5 * flat.share[0], "the curvature of the start does not count later on"
+
+
 @pytest.mark.parametrize(("share", "rises"), [(0.9, False), (1.2, True)])
 def test_above_one_the_loss_rises_on_the_way(share, rises):
     grid = FixedGrid(TAU, 25)
@@ -66,10 +79,11 @@ def test_a_quarter_of_the_slices_takes_steps_that_are_four_times_as_long():
 
 def test_a_flow_that_is_lost_is_infinitely_too_coarse():
     found = measured(FixedGrid(1e6, 40), 1e9)
-    assert (found.share == math.inf).all() and found.rises.all() and found.curvature.isna().all()
+    assert (found.share == math.inf).all() and (found.start == math.inf).all()
+    assert found.rises.all() and found.curvature.isna().all()
 
 
-def test_few_looks_take_in_the_first_and_the_last_slice():
+def test_few_looks_take_in_the_last_slice():
     grid = Nesterov(100.0, 50)
     assert measured(grid, 0.25, looks=2).share[0] == pytest.approx(measured(grid, 0.25).share[0])
 
