@@ -151,9 +151,7 @@ def say_sweep(setting: Setting, sweep: pd.DataFrame) -> Text:
         if (method, encoding) in LOOKS:
             best = part.loc[part.validation.idxmin()]
             given = part[part.tuning.isin(map(str, plans.FINAL))].validation.min()
-            said.append(
-                f"{LABELS[method, encoding]}: {best.tuning}; ours lies {given / best.validation - 1:.1%} above it"
-            )
+            said.append(f"{LABELS[method, encoding]}: {best.tuning} ({given / best.validation - 1:.1%})")
     swept = sweep.tuning.nunique()
     return Text(
         f"**The sweep**: {swept} settings of optimiser, rate, batch and schedule for each method, "
