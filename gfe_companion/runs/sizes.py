@@ -58,7 +58,8 @@ class Profile:
 
     Of tuned methods on the clock: ``clock_budgets`` seconds of one thread that a training may take . ``clock_seeds``
     how many of the seeds it gets . ``clock_sweep`` seconds of a training of the sweep . ``clock_settings`` how many
-    settings are swept . ``clock_validated``, ``clock_tested`` validation and test images of each decoder.
+    settings are swept . ``clock_recipes`` budgets at which recipes are compared . ``clock_validated``,
+    ``clock_tested`` validation and test images of each decoder.
     """
 
     name: str
@@ -115,6 +116,7 @@ class Profile:
     clock_seeds: int
     clock_sweep: float
     clock_settings: int
+    clock_recipes: tuple[float, ...]
     clock_validated: int
     clock_tested: int
 
@@ -136,8 +138,8 @@ PROFILES = {
             opponent_shifts=160, opponent_gfe=160,
             beyond_seeds=1, beyond_images=320, beyond_tested=40, stability_images=480, optimum_images=2,
             race_images=4, race_passes=20,
-            clock_budgets=(0.05, 0.1), clock_seeds=1, clock_sweep=0.02, clock_settings=2,
-            clock_validated=8, clock_tested=8,
+            clock_budgets=(0.05,), clock_seeds=1, clock_sweep=0.02, clock_settings=2,
+            clock_recipes=(0.05,), clock_validated=8, clock_tested=8,
         ),
         Profile(
             name="quick", seeds=(0, 1, 2), table1_images=TABLE1_IMAGES, literal_amd=False, test_images=2000,
@@ -154,8 +156,8 @@ PROFILES = {
             opponent_shifts=25_600, opponent_gfe=9600,
             beyond_seeds=1, beyond_images=40_000, beyond_tested=250, stability_images=3840, optimum_images=25,
             race_images=32, race_passes=300,
-            clock_budgets=(4.0, 10.0, 22.0), clock_seeds=2, clock_sweep=1.0, clock_settings=8,
-            clock_validated=250, clock_tested=250,
+            clock_budgets=(4.0, 10.0), clock_seeds=2, clock_sweep=1.0, clock_settings=8,
+            clock_recipes=(10.0,), clock_validated=250, clock_tested=250,
         ),
         Profile(
             name="paper", seeds=(0, 1, 2, 3, 4), table1_images=TABLE1_IMAGES, literal_amd=True, test_images=10_000,
@@ -173,7 +175,7 @@ PROFILES = {
             beyond_seeds=3, beyond_images=800_000, beyond_tested=1000, stability_images=76_800, optimum_images=100,
             race_images=128, race_passes=2000,
             clock_budgets=(4.0, 9.0, 20.0, 48.0, 110.0), clock_seeds=3, clock_sweep=10.0, clock_settings=16,
-            clock_validated=500, clock_tested=1000,
+            clock_recipes=(9.0, 48.0), clock_validated=500, clock_tested=1000,
         ),
     )
 }  # fmt: skip

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gfe_companion.runs.config import RunConfig, Saved
-from gfe_companion.runs.encode import model_with
-from gfe_companion.runs.train import Train
+from gfe_companion.runs.train_tuned import TrainTuned
 from gfe_core.accelerated import QuasiNewtonAMD
 from gfe_core.objective import bce
 from gfe_core.training import compute_seconds, encode_all
@@ -37,7 +36,7 @@ class Ways(RunConfig):
     ``count`` test images, on which the chosen ones are compared; none of either may be asked for.
     """
 
-    training: Train
+    training: TrainTuned
     images: int
     solver: QuasiNewtonAMD
     validated: int
@@ -65,7 +64,7 @@ class Ways(RunConfig):
     def execute(self, dataset: Dataset, needed: list[dict], saved: Saved) -> tuple[pd.DataFrame, dict]:
         """Encode. One row an image: split, the loss by each way, and "<way>_seconds", which all images took."""
         (trained,) = needed
-        model = model_with(trained[str(self.images)], self.training.solver).to(self.device)
+        model = self.training.restored(trained[str(self.images)]).to(self.device)
         known = {name: tensor.to(self.device) for name, tensor in trained.get(f"{self.images} start", {}).items()}
         splits = {
             "validation": dataset.validation.images[: self.validated], "test": dataset.test.images[: self.count]

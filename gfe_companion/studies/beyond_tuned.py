@@ -16,7 +16,7 @@ from gfe_companion.evidence.claims import UNDECIDED
 from gfe_companion.evidence.clock import at_time, envelope
 from gfe_companion.evidence.intervals import interval, over_seeds
 from gfe_companion.evidence.ours_tuned import OPTIMUM, OWN, ours_below_encoded_ae
-from gfe_companion.methods import METHODS, SKY, Look
+from gfe_companion.methods import BLUE, METHODS, SKY, Look
 from gfe_companion.runs.profiles import Setting
 from gfe_companion.runs.store import run_grid
 from gfe_companion.runs.ways import WAYS
@@ -26,13 +26,20 @@ from gfe_companion.studies.results import Picture, Table, Text
 
 TIMES = (5.0, 10.0, 20.0, 50.0, 100.0)  # seconds at which losses are tabulated
 LOSSES = (0.07, 0.08, 0.09, 0.1, 0.12, 0.15, 0.2, 0.3)  # where the axis has ticks
-ONE_PASS = {"ae": "its encoder", "gfe_fast": "linear map"}  # how "own" encodes
+ONE_PASS = {"ae": "its encoder"}  # how "own" encodes; else by the linear map
+SHORT = {"ae": "AE", "gfe_fast": "GFE, accelerated", "gfe_rehearsed": "GFE, rehearsed"}
 LOOKS = {
     ("ae", OWN): METHODS["ae"].look,
     ("ae", OPTIMUM): Look("AE decoder", "decoder of the AE, encoded at the optimum", SKY, "D", ":"),
     ("gfe_fast", OPTIMUM): METHODS["gfe_fast"].look,
+    ("gfe_rehearsed", OPTIMUM): Look(
+        "GFE, rehearsed", f"the same, each batch rehearsed {plans.REHEARSED} times, at the optimum", BLUE, "o"
+    ),
 }
-NAMES = {"ae": "AE, its own encoder", "gfe_fast": METHODS["gfe_fast"].look.label}
+LABELS = {key: look.label for key, look in LOOKS.items()} | {
+    ("ae", OWN): "AE, its own encoder",
+    ("gfe_fast", OPTIMUM): f"{METHODS['gfe_fast'].look.label}, at the optimum",
+}
 KEY = ["method", "encoding"]
 
 
@@ -90,9 +97,8 @@ def fig8_tuned(setting: Setting, losses: pd.DataFrame) -> Picture:
     """Test loss against compute time, both methods tuned, test images encoded in one pass and at the optimum."""
     figure, axes = plt.subplots(figsize=(WIDTH, 4.2))
     drawn = {key: curve_of(losses, *key) for key in LOOKS}
-    labels = {("ae", OWN): NAMES["ae"], ("gfe_fast", OPTIMUM): f"{NAMES['gfe_fast']}, at the optimum"}
     for key, curve in drawn.items():
-        draw_mean(axes, curve, LOOKS[key], label=labels.get(key, LOOKS[key].label))
+        draw_mean(axes, curve, LOOKS[key], label=LABELS[key])
     axes.set(xscale="log", yscale="log", xlabel="compute time of the training (s, one thread)")
     axes.set_ylabel("test cross-entropy")
     low, high = axes.get_ylim()
@@ -108,8 +114,7 @@ def fig8_tuned(setting: Setting, losses: pd.DataFrame) -> Picture:
     figure.suptitle(wrapped(title), fontsize="medium")
     figure.legend(loc="outside lower center", ncols=1, fontsize=8)
     alt = f"Test loss against compute time of tuned methods. {found.sentence} Last points: " + "; ".join(
-        f"{labels.get(key, LOOKS[key].label)} {curve['mean'].iloc[-1]:.4f} after {curve.x.iloc[-1]:.3g} s"
-        for key, curve in drawn.items()
+        f"{LABELS[key]} {curve['mean'].iloc[-1]:.4f} after {curve.x.iloc[-1]:.3g} s" for key, curve in drawn.items()
     )
     return Picture("fig8_tuned", figure, f"{alt}.", losses)
 
@@ -117,11 +122,11 @@ def fig8_tuned(setting: Setting, losses: pd.DataFrame) -> Picture:
 def table_tuned(setting: Setting, losses: pd.DataFrame) -> Table:
     """The test loss at some seconds for each way in which a decoder is trained and its images are encoded."""
     rows = []
-    for method in plans.SOLVERS:
-        for encoding, said in ((OWN, f"one pass: {ONE_PASS[method]}"), (OPTIMUM, "at the optimum")):
+    for method, short in SHORT.items():
+        for encoding, said in ((OWN, f"one pass: {ONE_PASS.get(method, 'linear map')}"), (OPTIMUM, "at the optimum")):
             curve = curve_of(losses, method, encoding).rename(columns={"x": "seconds", "mean": "loss"})
             values = dict(zip(TIMES, at_time(curve, np.array(TIMES)), strict=True))
-            row = {"decoder trained as": METHODS[method].look.short, "test images encoded": said}
+            row = {"decoder trained as": short, "test images encoded": said}
             rows.append(row | {f"{t:g} s": "-" if np.isnan(v) else f"{v:.4f}" for t, v in values.items()})
     notes = (
         f"Means over seeds {', '.join(map(str, plans.seeds_of(setting)))}, the first {setting.profile.clock_tested:,} "
@@ -146,13 +151,13 @@ def say_sweep(setting: Setting, sweep: pd.DataFrame) -> Text:
         if (method, encoding) in LOOKS:
             best = part.loc[part.validation.idxmin()]
             given = part[part.tuning.isin(map(str, plans.FINAL))].validation.min()
-            name = LOOKS[method, encoding].label
-            said.append(f"{name}: {best.tuning}; ours lies {given / best.validation - 1:.1%} above it")
+            said.append(f"{LABELS[method, encoding]}: {best.tuning} ({given / best.validation - 1:.1%})")
     swept = sweep.tuning.nunique()
     return Text(
         f"**The sweep**: {swept} settings of optimiser, rate, batch and schedule for each method, "
         f"{setting.profile.clock_sweep:g} s of one thread each, the first seed, "
-        f"{setting.profile.clock_validated:,} validation images. Lowest: " + "; ".join(said) + "."
+        f"{setting.profile.clock_validated:,} validation images. The lowest loss, and in brackets how far "
+        "the better of the settings that all seeds get lies above it: " + "; ".join(said) + "."
     )
 
 
@@ -174,11 +179,11 @@ def table_encoding_time(setting: Setting, times: pd.DataFrame) -> Table:
     rows = []
     for (method, way), part in times.groupby(["method", "way"], sort=False):
         said = {
-            "own": f"one pass: {ONE_PASS[method]}",
-            "warm": f"quasi-Newton from there{', its coordinates' if method == 'gfe_fast' else ''}",
+            "own": f"one pass: {ONE_PASS.get(method, 'linear map')}",
+            "warm": f"quasi-Newton from there{', its coordinates' if method not in ONE_PASS else ''}",
             "zero": "quasi-Newton from zero",
         }
-        row = {"decoder trained as": METHODS[method].look.short, "test images encoded": said[way]}
+        row = {"decoder trained as": SHORT[method], "test images encoded": said[way]}
         rows.append(row | {"images a second": f"{part.rate.mean():,.0f}", "test loss": str(interval(part.loss))})
     budget = max(setting.profile.clock_budgets)
     notes = f"Trainings of about {budget:g} s, seeds {', '.join(map(str, sorted(times.seed.unique())))}; one thread."
@@ -194,3 +199,41 @@ def say_encoding_time(times: pd.DataFrame) -> Text:
         f"{1e6 / fast.rate['warm']:.3g}: {ae.rate['own'] / fast.rate['warm']:,.0f} times as long. The encoder's "
         f"loss is {ae.loss['own'] / ae.loss['zero'] - 1:.1%} above that of quasi-Newton from zero under that decoder."
     )
+
+
+def runs_of_recipes(setting: Setting) -> pd.DataFrame:
+    """Losses of each recipe at the optimum, finished: the columns of the module, method being the recipe's name."""
+    losses = losses_of(runs_of(plans.recipes(setting), setting))
+    return losses[losses.encoding == OPTIMUM].reset_index(drop=True)
+
+
+def table_recipes(setting: Setting, recipes: pd.DataFrame) -> Table:
+    """What each recipe gives for about the same seconds, beside the autoencoder's decoder encoded likewise."""
+    rows = []
+    for name in plans.RECIPES:
+        row = {"recipe": name}
+        for budget, part in recipes.groupby("budget"):
+            own, base = part[part.method == name], part[part.method == "AE"]
+            gain = 1 - own.set_index("seed").loss / base.set_index("seed").loss
+            row[f"seconds (about {budget:g})"] = f"{own.seconds.mean():.3g}"
+            row[f"images (about {budget:g} s)"] = f"{own.images.mean():,.0f}"
+            row[f"test loss (about {budget:g} s)"] = str(interval(own.loss))
+            row[f"below the AE's decoder (about {budget:g} s)"] = "-" if name == "AE" else f"{interval(gain):.1%}"
+        rows.append(row)
+    seeds = ", ".join(map(str, sorted(recipes.seed.unique())))
+    notes = (
+        f"Seeds {seeds}; every decoder is encoded at the optimum, the AE's too. Each has its falling rate over its own "
+        "budget. Rehearsals: updates on recently encoded images, whose latents move by one step without trial."
+    )
+    title = f"What was tried for the same seconds of one thread, {setting.load().title}"
+    return Table("table_08_recipes", recipes, pd.DataFrame(rows), title, notes)
+
+
+def say_recipes(recipes: pd.DataFrame) -> Text:
+    """The recipe with the lowest validation loss at each budget, and what it gains on test images."""
+    said = []
+    for budget, part in recipes.groupby("budget"):
+        mean = part.groupby("method")[["validation", "loss"]].mean()
+        best = mean.validation.idxmin()
+        said.append(f"about {budget:g} s, {best}: {1 - mean.loss[best] / mean.loss['AE']:.1%} below the AE's decoder")
+    return Text(f"**Lowest on validation images**: {'; '.join(said)}.")

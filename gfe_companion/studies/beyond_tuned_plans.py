@@ -6,21 +6,48 @@ is the same on every machine, a falling rate knows where it ends, and the second
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
 from gfe_companion.methods import COLD_TEST, FAST
 from gfe_companion.methods.recipes import AdamRecipe
-from gfe_companion.runs.configs import RunConfig, Train
+from gfe_companion.runs.configs import RunConfig
 from gfe_companion.runs.profiles import Setting
+from gfe_companion.runs.train_tuned import TrainTuned
 from gfe_companion.runs.ways import Ways
+from gfe_companion.studies.beyond_plans import with_trials
 from gfe_core.encoding import Solver
 from gfe_core.training import CosineRecipe, Recipe
 
-SOLVERS: dict[str, Solver | None] = {"ae": None, "gfe_fast": FAST}
-IMAGES_A_SECOND = {("ae", 16): 3300, ("ae", 64): 6600, ("gfe_fast", 16): 1400, ("gfe_fast", 64): 2700}
-SHORT = 10.0  # seconds: longer trainings do without small batches
+REHEARSED = 3  # updates on recent images for each encoded batch
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """How a decoder is trained: by ``solver``, None being an autoencoder; see :class:`TrainTuned` for the rest.
+
+    ``ae_share`` of the budget it is an autoencoder first. ``speeds`` are training images a second of one thread by
+    batch size, as measured once.
+    """
+
+    solver: Solver | None
+    speeds: tuple[tuple[int, int], ...]
+    rehearsals: int = 0
+    ae_share: float = 0.0
+
+    def speed(self, batch: int) -> int:
+        """Images a second with that ``batch``; raises ``KeyError`` where none was measured."""
+        return dict(self.speeds)[batch]
+
+
+AE_SPEEDS = ((16, 3300), (64, 6600))
+TRAINERS = {
+    "ae": Trainer(None, AE_SPEEDS),
+    "gfe_fast": Trainer(FAST, ((16, 1400), (64, 2700))),
+    "gfe_rehearsed": Trainer(FAST, ((16, 2500), (64, 5100)), rehearsals=REHEARSED),
+}
+SHORT = 5.0  # seconds: longer trainings do without small batches
 SCHEDULES = {"cosine": "falling rate", "constant": "constant rate"}
 
 
@@ -55,28 +82,40 @@ SWEPT = FINAL + tuple(
 )
 
 
+# What was tried to get more out of a second, by name; the autoencoder is what to beat.
+RECIPES = {
+    "AE": (TRAINERS["ae"], FINAL[0]),
+    "GFE, five trials": (TRAINERS["gfe_fast"], FINAL[0]),
+    "three trials": (Trainer(with_trials(3), ((64, 3400),)), FINAL[0]),
+    "three trials, batch 128": (Trainer(with_trials(3), ((128, 3700),)), Tuning("Adam", 2e-3, 128)),
+    "map and curvature every 40 batches": (Trainer(replace(FAST, refresh=40), ((64, 2900),)), FINAL[0]),
+    "an AE for half the time, then GFE": (Trainer(FAST, ((64, 2700),), ae_share=0.5), FINAL[0]),
+    f"{REHEARSED} rehearsals": (TRAINERS["gfe_rehearsed"], FINAL[0]),
+    "7 rehearsals": (Trainer(FAST, ((64, 6500),), rehearsals=7), FINAL[0]),
+}
+
+
 def seeds_of(setting: Setting) -> tuple[int, ...]:
     """The seeds of the tuned trainings."""
     return setting.seeds[: setting.profile.clock_seeds]
 
 
-def images_in(seconds: float, method: str, batch: int) -> int:
-    """How many training images a budget of one thread's ``seconds`` is estimated to allow: whole batches, at least two.
-
-    Raises ``KeyError`` for a method or batch size whose speed is not in :data:`IMAGES_A_SECOND`.
-    """
-    return batch * max(2, round(seconds * IMAGES_A_SECOND[method, batch] / batch))
+def images_in(seconds: float, speed: float, batch: int) -> int:
+    """Training images that ``seconds`` of one thread are estimated to allow: whole batches, at least two."""
+    return batch * max(2, round(seconds * speed / batch))
 
 
-def _train(setting: Setting, method: str, seed: int, tuning: Tuning, seconds: float) -> Train:
-    images = images_in(seconds, method, tuning.batch)
-    return Train(
-        "mnist", setting.embedded(), seed, SOLVERS[method], kept=(images,), recipe=tuning.recipe(images),
-        device=setting.device,
+def _train(setting: Setting, trainer: Trainer, seed: int, tuning: Tuning, seconds: float) -> TrainTuned:
+    first = trainer.ae_share * seconds
+    switch = images_in(first, dict(AE_SPEEDS)[tuning.batch], tuning.batch) if first else 0
+    images = switch + images_in(seconds - first, trainer.speed(tuning.batch), tuning.batch)
+    return TrainTuned(
+        "mnist", setting.embedded(), seed, trainer.solver, kept=(images,), recipe=tuning.recipe(images),
+        device=setting.device, rehearsals=trainer.rehearsals, switch=switch,
     )  # fmt: skip
 
 
-def _ways(setting: Setting, training: Train, count: int) -> Ways:
+def _ways(setting: Setting, training: TrainTuned, count: int) -> Ways:
     (images,) = training.kept
     return Ways(training, images, COLD_TEST, setting.profile.clock_validated, count)
 
@@ -84,28 +123,39 @@ def _ways(setting: Setting, training: Train, count: int) -> Ways:
 def swept(setting: Setting) -> pd.DataFrame:
     """The sweep, on the first seed and validation images alone: columns method, tuning, budget, seed, config."""
     profile, rows = setting.profile, []
-    for method in SOLVERS:
+    for method in ("ae", "gfe_fast"):
         for tuning in SWEPT[: profile.clock_settings]:
             seed, budget = setting.seeds[0], profile.clock_sweep
-            training = _train(setting, method, seed, tuning, budget)
+            training = _train(setting, TRAINERS[method], seed, tuning, budget)
             rows.append((method, tuning, budget, seed, _ways(setting, training, 0)))
     return pd.DataFrame(rows, columns=["method", "tuning", "budget", "seed", "config"])
 
 
 def tuned(setting: Setting) -> pd.DataFrame:
-    """Both methods under :data:`FINAL`, each budget a training of its own: columns as those of :func:`swept`."""
+    """All of :data:`TRAINERS` under :data:`FINAL`, each budget a training of its own: the columns of :func:`swept`."""
     profile, rows = setting.profile, []
     for seed in seeds_of(setting):
-        for method in SOLVERS:
+        for method, trainer in TRAINERS.items():
             for tuning in FINAL:
                 for budget in profile.clock_budgets:
                     if tuning.batch < 64 and budget > SHORT:
                         continue
-                    training = _train(setting, method, seed, tuning, budget)
+                    training = _train(setting, trainer, seed, tuning, budget)
                     rows.append((method, tuning, budget, seed, _ways(setting, training, profile.clock_tested)))
+    return pd.DataFrame(rows, columns=["method", "tuning", "budget", "seed", "config"])
+
+
+def recipes(setting: Setting) -> pd.DataFrame:
+    """:data:`RECIPES` at a few budgets, on one seed fewer where there are several: the columns of :func:`swept`."""
+    profile, rows = setting.profile, []
+    for seed in seeds_of(setting)[: max(1, profile.clock_seeds - 1)]:
+        for name, (trainer, tuning) in RECIPES.items():
+            for budget in profile.clock_recipes:
+                training = _train(setting, trainer, seed, tuning, budget)
+                rows.append((name, tuning, budget, seed, _ways(setting, training, profile.clock_tested)))
     return pd.DataFrame(rows, columns=["method", "tuning", "budget", "seed", "config"])
 
 
 def planned(setting: Setting) -> list[RunConfig]:
     """All runs of the frames above, without those that they rest on."""
-    return [*dict.fromkeys(config for make in (swept, tuned) for config in make(setting).config)]
+    return [*dict.fromkeys(config for make in (swept, tuned, recipes) for config in make(setting).config)]

@@ -54,11 +54,12 @@ def test_adam_moves_by_its_rate_at_first_and_is_what_the_sweep_asks_for():
 
 
 def test_a_budget_is_whole_batches_and_a_training_ends_with_it(setting):
-    assert plans.images_in(0.0, "ae", 64) == 128
-    assert plans.images_in(10.0, "ae", 64) == 64 * round(10 * plans.IMAGES_A_SECOND["ae", 64] / 64)
+    assert plans.images_in(0.0, 6400, 64) == 128
+    assert plans.images_in(10.0, 6400, 64) == 64_000
     plan = plans.tuned(setting)
     for row in plan.itertuples():
         training, recipe = row.config.training, row.config.training.recipe
+        assert training.switch % recipe.batch_size == 0
         assert training.kept == (row.config.images,) and row.config.images % recipe.batch_size == 0
         assert recipe.until == row.config.images, "the rate falls to zero with the budget"
     assert plan.groupby(["method", "tuning", "budget"]).seed.nunique().eq(setting.profile.clock_seeds).all()
@@ -86,7 +87,7 @@ def frame(test=0.0):
         (method, encoding, tuning, budget, seed, 64, budget, low + worse, low + 2e-4 * seed + (not worse) * test)
         for method, encoding, lows in (
             ("ae", OWN, (0.2, 0.12)), ("ae", OPTIMUM, (0.18, 0.09)), ("gfe_fast", OPTIMUM, (0.1, 0.095)),
-            ("gfe_fast", OWN, (0.3, 0.25)),
+            ("gfe_fast", OWN, (0.3, 0.25)), ("gfe_rehearsed", OPTIMUM, (0.1, 0.08)), ("gfe_rehearsed", OWN, (0.3, 0.2)),
         )
         for budget, low in zip((5.0, 20.0), lows, strict=True)
         for tuning, worse in (("better", 0.0), ("worse", 0.01))
@@ -99,7 +100,7 @@ def frame(test=0.0):
 def test_validation_alone_chooses():
     for losses in (frame(), frame(test=1.0)):
         assert set(losses[losses.chosen].tuning) == {"better"}
-        assert losses.chosen.sum() == 16
+        assert losses.chosen.sum() == 24
 
 
 def test_an_image_at_the_optimum_has_the_lower_of_two_starts():
@@ -128,17 +129,17 @@ def test_the_table_has_the_mean_of_seeds_between_trainings_and_nothing_outside(s
     assert row["50 s"] == "-"
 
 
-def test_the_figure_draws_three_curves_and_says_until_when(setting):
+def test_the_figure_draws_four_curves_and_says_until_when(setting):
     picture = beyond_tuned.fig8_tuned(setting, frame())
     axes = picture.figure.axes[0]
-    assert len(axes.get_lines()) == 3 and picture.data.chosen.any()
+    assert len(axes.get_lines()) == 4 and picture.data.chosen.any()
     assert "until 18 s" in picture.alt, picture.alt
 
 
 def test_the_sweep_says_how_far_ours_lie_above_the_best(setting):
     losses = frame().assign(tuning=lambda f: f.tuning.map({"better": "other", "worse": str(plans.FINAL[0])}))
     said = beyond_tuned.say_sweep(setting, losses)
-    assert "2 settings" in said and "ours lies 8.3% above it" in said
+    assert "2 settings" in said and "other (8.3%)" in said
 
 
 @pytest.mark.parametrize("known", [False, True])
@@ -165,3 +166,25 @@ def test_a_run_of_ways_has_a_row_for_each_image_and_its_seconds(setting):
     assert (history[["own_seconds", "warm_seconds", "zero_seconds"]] > 0).all(axis=None)
     images = torch.cat([setting.load().validation.images[:3], setting.load().test.images[:2]])
     assert np.allclose(history.own, bce(model(images), images).detach())
+
+
+def test_a_recipe_that_begins_as_an_autoencoder_has_half_its_seconds_there(setting):
+    plan = plans.recipes(setting).set_index("method")
+    half = plan.config["an AE for half the time, then GFE"].training
+    speed = dict(plans.AE_SPEEDS)[64]
+    assert half.switch == plans.images_in(plan.budget.iloc[0] / 2, speed, 64) < half.kept[0]
+    assert set(plan.index) == set(plans.RECIPES) and len(set(plan.config)) == len(plan)
+    assert plan.config["AE"] in set(plans.tuned(setting).config), "the run is shared"
+
+
+def test_recipes_are_compared_with_the_autoencoder_of_the_same_seed(setting):
+    rows = [
+        (name, "optimum", "t", 10.0, seed, 640, 9.9, loss, loss * (1 + seed))
+        for name, loss in zip(plans.RECIPES, (0.1, *[0.09] * (len(plans.RECIPES) - 2), 0.08), strict=True)
+        for seed in (0, 1)
+    ]
+    columns = ["method", "encoding", "tuning", "budget", "seed", "images", "seconds", "validation", "loss"]
+    recipes = pd.DataFrame(rows, columns=columns)
+    shown = beyond_tuned.table_recipes(setting, recipes).shown
+    assert shown["below the AE's decoder (about 10 s)"].tolist()[:2] == ["-", "10.0% ± 0.0%"]
+    assert "about 10 s, 7 rehearsals: 20.0% below" in beyond_tuned.say_recipes(recipes)
