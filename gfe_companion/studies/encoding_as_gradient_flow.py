@@ -106,12 +106,25 @@ def say_many(many: Encoding) -> Text:
         f"(Eq. 9). The median image has gone **{early:.0%}** of its way after a tenth of its steps. They ended as "
         + ", ".join(f"{Status(value).name} ({count})" for value, count in endings)
         + "."
+        + _of_the_budget(many)
+    )
+
+
+def _of_the_budget(many: Encoding) -> str:
+    """A sentence on those encodings that did not converge because their budget of trials was spent."""
+    spent, whole = int((many.status == Status.BUDGET_SPENT).sum()), len(many.status)
+    if not spent:
+        return ""
+    who = "None of them has converged" if spent == whole else f"{spent} of {whole} have not converged"
+    return (
+        f" **{who}:** the budget of trials was spent first, so that $z_\\tau$ is where the walk was stopped, "
+        "and not a minimiser $z^*$."
     )
 
 
 def say_update(before: Tensor, after: Tensor) -> Text:
     """The mean loss of a batch at the same latents before and after one update of theta; both are (B,)."""
-    return Text(f"Mean loss at $z^*$: {before.mean():.4f} before the update, {after.mean():.4f} after it.")
+    return Text(f"Mean loss at $z_\\tau$: {before.mean():.4f} before the update, {after.mean():.4f} after it.")
 
 
 def figure1(setting: Setting) -> pd.DataFrame:
@@ -148,14 +161,18 @@ def fig1(setting: Setting, curves: pd.DataFrame) -> Picture:
     title = setting.load().title
     figure, panels = plt.subplots(1, 2, figsize=(WIDTH, 3.3), sharey=True)
     for axes, (method, part) in zip(panels, curves.groupby("method"), strict=True):
+        first, last = flows[method].times()[1], flows[method].tau
+        start = first / 3  # where t = 0 is drawn beside the logarithmic axis
         for place, iteration in enumerate(iterations):
             curve, color = part[part.iteration == iteration], plt.get_cmap("viridis")(0.42 * place)
             line = ("-", "--", "-.")[place]
-            axes.plot(curve.t, curve.loss, color=color, linestyle=line, label=f"iteration {iteration}")
-        first, last = flows[method].times()[1], flows[method].tau
-        axes.set_xscale("symlog", linthresh=first)
-        axes.set_xticks([0, *(10.0**k for k in range(-3, 6) if 3 * first < 10.0**k < 2 * last)])
-        axes.set_xlabel("time $t$ of the flow (first slice linear)")
+            axes.plot(curve.t[1:], curve.loss[1:], color=color, linestyle=line, label=f"iteration {iteration}")
+            axes.plot(start, curve.loss.iloc[0], marker="o", markerfacecolor="white", color=color)
+        powers = [10.0**k for k in range(-3, 6) if first < 10.0**k < 2 * last]
+        axes.set_xscale("log")
+        axes.set_xticks([start, *powers], labels=["0", *(f"{power:,.16g}" for power in powers)])
+        axes.tick_params(which="minor", bottom=False)
+        axes.set_xlabel("time $t$ of the flow (open marker: $t = 0$)")
         axes.set_title(f"{METHODS[method].look.short}, $\\tau$ = {last:,.0f}")
     panels[0].set_ylabel("mean cross-entropy of a batch")
     panels[0].legend()
@@ -171,25 +188,23 @@ def fig1(setting: Setting, curves: pd.DataFrame) -> Picture:
 
 
 def say_seen(many: Encoding, before: Tensor, after: Tensor) -> Text:
-    """What the lessons of the page have shown, in numbers."""
+    """What the lessons of the page have shown, in three sentences with numbers."""
     path = recorded(many)
     left = (many.loss.mean() / path.loss[0].mean()).item()
     changed = "lowered" if after.mean() < before.mean() else "raised"
     return Text(
-        f"The loss rose at {count_rises(path)} of {int(many.steps.sum()):,} steps of {len(many.loss)} images, "
-        f"and fell to {left:.0%} of where it began; "
-        f"one update of the weights {changed} the loss at the latents found."
+        "To encode an image is to follow $-\\nabla_z l$ from $z(0) = 0$, where the decoder draws the same picture for "
+        "every image, and only the gradient knows which image it is. "
+        f"AMD picks each step so that the loss falls: it rose at {count_rises(path)} of "
+        f"{int(many.steps.sum()):,} steps of {len(many.loss)} images, and ended at {left:.0%} of where it began. "
+        f"The decoder then learns at the latents that were found, where one update {changed} the loss."
     )
 
 
-def say_answers(encoding: Encoding, other: Encoding) -> Text:
-    """The answers to both exercises: the way after a tenth of the time, and the ``other`` encoding's end."""
-    path = recorded(encoding)
-    times = path.t[:, 0].contiguous()
-    share = way_gone(path.loss, torch.searchsorted(times, 0.1 * times[-1]).reshape(1)).item()
+def say_elsewhere(encoding: Encoding, other: Encoding) -> Text:
+    """Where the ``other`` encoding of the same image ends, which started elsewhere than at zero."""
     apart = (other.z - encoding.z).norm()
     return Text(
-        f"1. **{share:.0%}** of the way.\n"
-        f"2. It ends at {other.loss[0]:.4f} instead of {encoding.loss[0]:.4f}, "
-        f"at a distance of {apart:.1f} from the first $z^*$, whose length is {encoding.z.norm():.1f}."
+        f"From there the image is encoded with a loss of {other.loss[0]:.4f} instead of {encoding.loss[0]:.4f}, "
+        f"at a distance of {apart:.1f} from the first $z_\\tau$, whose length is {encoding.z.norm():.1f}."
     )

@@ -31,13 +31,15 @@ def fig2() -> Picture:
     axes.text(
         4.3, 4.78, "Step 1, encode: $dz/dt = -\\alpha(t)\\,\\nabla_z\\, l$", ha="center", color=ENCODE, fontsize=10
     )
-    axes.text(4.75, 3.72, "again and again until $z^*$, with $\\theta$ fixed", ha="center", color=ENCODE, fontsize=8.5)
+    axes.text(
+        4.75, 3.72, "again and again until $z_\\tau$, with $\\theta$ fixed", ha="center", color=ENCODE, fontsize=8.5
+    )
 
     _arrow(axes, (8.7, 2.05), (3.85, 2.05), UPDATE, bend=-0.26, linestyle=(0, (5, 2)))
     axes.text(
         6.3, 0.9, "Step 2, learn: one step along $-\\partial_\\theta\\, l$", ha="center", color=UPDATE, fontsize=10
     )
-    axes.text(6.25, 1.62, "once, with $z = z^*$ fixed", ha="center", color=UPDATE, fontsize=8.5)
+    axes.text(6.25, 1.62, "once, with $z = z_\\tau$ fixed", ha="center", color=UPDATE, fontsize=8.5)
     alt = (
         "Schematic: the latent z goes through the decoder to a reconstruction; the loss compares it with the image. "
         "Step 1 returns from the loss to the latent, again and again; Step 2 from the loss to the decoder, once."
