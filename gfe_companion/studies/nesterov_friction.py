@@ -52,7 +52,7 @@ def settled(walks: pd.DataFrame) -> pd.DataFrame:
     """
     far = walks[(walks.z - 1).abs() > NEAR]
     times = far.groupby(["friction", "curvature"]).t.max().unstack()
-    return times.loc[list(LOOKS), list(BOWLS)] / times.min()
+    return (times / times.min()).loc[list(LOOKS), list(BOWLS)]
 
 
 def serves_both(walks: pd.DataFrame) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -109,7 +110,12 @@ def fig_baselines(setting: Setting, measured: pd.DataFrame) -> Picture:
             walk.dimensions, walk.right, look.linestyle, color=look.color, marker=look.marker, label=named(method)
         )
         for point, (_, fill) in zip(walk.itertuples(), stages(setting).values(), strict=True):
-            shown = {"markersize": 8, "color": look.color, "markerfacecolor": fill, "markeredgewidth": 1.5}
+            shown: dict[str, Any] = {
+                "markersize": 8,
+                "color": look.color,
+                "markerfacecolor": fill,
+                "markeredgewidth": 1.5,
+            }
             axes.plot(point.dimensions, point.right, look.marker, **shown)
     for name, fill in stages(setting).values():
         axes.plot([], [], "o", color="black", markerfacecolor=fill, label=name)
@@ -117,7 +123,8 @@ def fig_baselines(setting: Setting, measured: pd.DataFrame) -> Picture:
     axes.yaxis.set_major_formatter(PercentFormatter(1, 0))
     figure.legend(loc="outside lower center", ncols=2, fontsize=8)
     worse = against_untrained(gap(measured, AE)) == "worse than untrained"
-    finding = f"After {setting.profile.few_images:,} images the AE's latents tell less than an untrained encoder's"
+    few = f"After {setting.profile.few_images:,} images"
+    finding = f"{few} the AE's latents tell less of the classes than an untrained encoder's"
     heading = finding if worse else "What latents tell of the classes"
     seeds = measured.seed.nunique()
     over = f"{title}, {'one seed' if seeds == 1 else f'mean of {seeds} seeds'}"
@@ -139,14 +146,14 @@ def fig_baselines(setting: Setting, measured: pd.DataFrame) -> Picture:
 def say_baselines(setting: Setting, measured: pd.DataFrame) -> Text:
     """How both methods after few images compare with what they started from, and with random numbers."""
     found = means(measured)
-    sentences = []
+    sentences, the = [], {AE: "the AE", GFE: "GFE"}
     for method in (AE, GFE):
         before, after = (found.loc[(data, method)] for data in ("none", "few"))
         difference = gap(measured, method)
         sentences.append(
-            f"The latents of {named(method)} after {setting.profile.few_images:,} images name {after.right:.0%} of "
+            f"After {setting.profile.few_images:,} images the latents of {the[method]} name {after.right:.0%} of "
             f"the images right, and before any training {before.right:.0%}: **{against_untrained(difference)}** "
-            f"(difference {difference:+.3f}). "
+            f"(difference {difference:+.2f}). "
             f"They use {after.dimensions:.1f} directions, and before any training {before.dimensions:.1f}."
         )
     return Text("*Reading it:* " + " ".join(sentences) + f" {_as_random(found)}")
