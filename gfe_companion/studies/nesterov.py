@@ -135,8 +135,3 @@ def table_eps() -> Table:
         f"The first slice (h = {h:g}) on the quadratic, in units of h/4, the velocity of the true flow",
         "The last column is the largest distance, over the whole flow, from the flow with $\\epsilon = 0$.",
     )
-
-
-def say_swing(one: float, three: float) -> Text:
-    """By how much the flow overshoots with friction 1/t and with 3/t."""
-    return Text(f"It overshoots by {one:.2f} instead of {three:.2f}.")

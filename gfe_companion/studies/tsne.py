@@ -179,12 +179,3 @@ def say_gained(setting: Setting, means: pd.DataFrame) -> Text:
         f"the accuracy of {NEIGHBOURS} neighbours grows by **{growth[GFE]:.3f}** for GFE "
         f"and by **{growth[AE]:.3f}** for the AE, paired by seed."
     )
-
-
-def say_untrained(untrained: pd.Series, pixels: pd.Series) -> Text:
-    """The answer to the exercise: :func:`class_structure` of an ``untrained`` encoder, beside the ``pixels``'."""
-    return Text(
-        f"An untrained encoder's {NEIGHBOURS} nearest neighbours name **{untrained.neighbours:.0%}** of the images "
-        f"right, and a linear probe {untrained.probe:.0%}: a random projection keeps neighbours together. "
-        f"Whatever a network shows, compare it with this and with the pixels ({pixels.neighbours:.0%})."
-    )
