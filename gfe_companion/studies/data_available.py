@@ -72,7 +72,7 @@ def fig_available(setting: Setting, runs: pd.DataFrame) -> Picture:
     found = images_for_the_same(chosen[chosen.dataset == "mnist"], setting.profile.available_reference)
     counts = chosen.groupby(["dataset", "available"]).seed.nunique()
     about = over_how_many(*counts)
-    figure.suptitle(f"{wrapped(f'{found.said()} on MNIST')}\n({about})", fontsize="medium")
+    figure.suptitle(f"{wrapped(found.said())}\n({setting.load().title}; {about})", fontsize="medium")
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
     alt = f"Test loss against images available. {found.said()}. {_spoken(setting, chosen)}"
     return Picture("fig_05_available", figure, alt, chosen[COLUMNS])

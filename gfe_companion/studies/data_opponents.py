@@ -6,14 +6,14 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.ticker import LogLocator
 
-from gfe_companion.evidence.intervals import interval, over_seeds
+from gfe_companion.evidence.intervals import interval
 from gfe_companion.evidence.overfit import rises, rises_in_words
 from gfe_companion.methods import METHODS
 from gfe_companion.runs.profiles import Setting
 from gfe_companion.studies import data_plans as plans
 from gfe_companion.studies.data_available import cell, measured, over_how_many
 from gfe_companion.studies.data_plans import AE, GFE
-from gfe_companion.studies.drawing import WIDTH, draw_mean, wrapped
+from gfe_companion.studies.drawing import WIDTH, wrapped
 from gfe_companion.studies.results import Picture, Table, Text
 
 COLUMNS = [
@@ -39,18 +39,23 @@ def watched(setting: Setting, runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def fig_overfit(setting: Setting, runs: pd.DataFrame) -> Picture:
-    """Losses of images to learn from and of others against the images seen, by own encoder and at the optimum."""
+    """Losses of images to learn from and of others against the images seen, by own encoder and at the optimum.
+
+    Seeds have other images, which are harder or easier: each is drawn, and no interval.
+    """
     part = watched(setting, runs)
     figure, panels = plt.subplots(1, 2, figsize=(WIDTH, 3.8), sharey=True)
     for axes, (encoder, title) in zip(panels, PANELS.items(), strict=True):
         for method in (AE, GFE):
             curve, look = part[(part.method == method) & (part.encoder == encoder)], METHODS[method].look
             for split, said in SPLITS.items():
-                means = over_seeds(curve.assign(x=curve.images), ["images"], split, "x")
-                open_ = {"markerfacecolor": "white"} if split == "training" else {}
-                line = "-" if split == "validation" else ":"
-                draw_mean(axes, means, look, label=f"{look.short}: images {said}", linestyle=line)
-                axes.lines[-1].set(**open_)
+                line, face = ("-", look.color) if split == "validation" else (":", "white")
+                style = {"color": look.color, "linestyle": line}
+                for _, one in curve.sort_values("images").groupby("seed"):
+                    axes.plot(one.images, one[split], linewidth=0.7, alpha=0.5, **style)
+                mean = curve.groupby("images")[split].mean()
+                label = f"{look.short}: images {said}"
+                axes.plot(mean.index, mean, marker=look.marker, markerfacecolor=face, label=label, **style)
         axes.set(xscale="log", title=title, xlabel="images seen")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
         axes.xaxis.set_major_formatter("{x:,.10g}")
@@ -58,7 +63,7 @@ def fig_overfit(setting: Setting, runs: pd.DataFrame) -> Picture:
     panels[0].set_ylabel("cross-entropy")
     found = rises_in_words(rises(part))
     images = f"{setting.load().title}, {part.available.iloc[0]:,} images available"
-    about = f"{images}; {over_how_many(part.seed.nunique())}"
+    about = f"{images}; mean, and thin each of {part.seed.nunique()} seeds" if part.seed.nunique() > 1 else images
     figure.suptitle(f"{wrapped(found)}\n({about})", fontsize="medium")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
     columns = ["dataset", "method", "seed", "available", "images", "encoder", "training", "validation"]

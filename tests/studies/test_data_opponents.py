@@ -93,7 +93,7 @@ def test_the_figure_follows_both_methods_on_both_sides(setting):
     picture = study.fig_overfit(setting, watched())
     panels = picture.figure.axes
     assert [axes.get_title() for axes in panels] == list(study.PANELS.values())
-    assert all(len(axes.lines) == 4 for axes in panels)
+    assert all(len(axes.lines) == 4 * 3 for axes in panels), "a mean of two seeds, and each of them"
     assert set(picture.data.available) == {240} and {"training", "validation"} <= set(picture.data)
 
 
