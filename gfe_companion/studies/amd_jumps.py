@@ -30,7 +30,7 @@ def curves_of_later(setting: Setting) -> pd.DataFrame:
 def named(grid: Grid) -> str:
     """A method, and its slices if it has any."""
     method, slices = grid
-    return METHODS[method].look.short + (f", N = {slices}" if slices else "")
+    return METHODS[method].look.short + (f" (N = {slices})" if slices else "")
 
 
 def grids_of(frame: pd.DataFrame) -> list[Grid]:
@@ -89,7 +89,9 @@ def fig_stability(setting: Setting, jumps: pd.DataFrame) -> Picture:
         panels[0].errorbar(place, pooled.rate, error, capsize=4, **drawn)
         values = part_of(jumps, grid).largest_change
         panels[1].plot([place] * len(values), values, markersize=7, **drawn)
-    labels = [named(grid).replace("order ", "order\n").replace("2nd ", "2nd\n").replace(", ", ",\n") for grid in grids]
+    labels = [
+        named(grid).replace(" (", "\n(").replace("2nd order ", "2nd\norder\n").replace(", ", ",\n") for grid in grids
+    ]
     for axes, what in zip(panels, ("jumps in 1,000 iterations", "largest change, each seed"), strict=True):
         axes.set_xticks(range(len(grids)), labels, fontsize=7)
         axes.set(title=what, xlim=(-0.5, len(grids) - 0.5))
@@ -112,17 +114,18 @@ def fig_stability(setting: Setting, jumps: pd.DataFrame) -> Picture:
 
 
 def fig_later(setting: Setting, curves: pd.DataFrame) -> Picture:
-    """The validation loss of every training that is watched, a line a seed; a triangle marks a jump, a cross an end."""
+    """The validation loss of every training that is watched, a line a seed; a star marks a jump, a cross an end."""
     figure, axes = plt.subplots(figsize=(WIDTH, 4.0))
     grids, marked = grids_of(curves), 0
     for grid in grids:
         drawn = drawn_as(grid, curves)
         for place, (_, run) in enumerate(part_of(curves, grid).groupby("seed")):
             change, run = jumps_in(run), run.set_index("iterations")
-            line: dict[str, Any] = {"color": drawn["color"], "linestyle": drawn["linestyle"], "linewidth": 1}
-            axes.plot(run.validation_loss, label=None if place else named(grid), **line)
+            line = drawn | {"linewidth": 1, "markersize": 4, "markevery": max(1, len(run) // 8)}
+            line |= {"marker": None} if place else {"label": named(grid)}
+            axes.plot(run.validation_loss, **line)
             jumped = run.validation_loss[change.index[change > JUMP]]
-            axes.plot(jumped, "v", color=drawn["color"], markeredgecolor="black", markersize=7, zorder=3)
+            axes.plot(jumped, "*", color=drawn["color"], markeredgecolor="black", markersize=11, zorder=3)
             stops = run.index[~np.isfinite(run.validation_loss)]
             axes.plot(stops, [0.03] * len(stops), "x", color=drawn["color"], transform=axes.get_xaxis_transform())
             marked += len(jumped) + len(stops)
@@ -131,7 +134,7 @@ def fig_later(setting: Setting, curves: pd.DataFrame) -> Picture:
     axes.yaxis.set_minor_formatter("{x:.2f}")
     figure.legend(loc="outside lower center", ncols=3, fontsize=8)
     title = setting.load().title
-    heading = f"{title}: rises above {100 * JUMP:.0f} % (triangles) and trainings that broke off (crosses): {marked}"
+    heading = f"{title}: rises above {100 * JUMP:.0f} % (stars) and trainings that broke off (crosses): {marked}"
     axes.set_title(wrapped(f"{heading}; a line is a seed", 0.85 * WIDTH))
     rates = rates_of(jumps_of(curves))
     alt = (

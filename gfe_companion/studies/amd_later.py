@@ -48,14 +48,14 @@ def fig_coarse(setting: Setting, steps: pd.DataFrame) -> Picture:
     finite = longest[np.isfinite(longest.share)]
     for grid in grids:
         by_stage = part_of(finite, grid).groupby("iterations").share.agg(["mean", "min", "max"])
-        label = named(grid) if grid[1] else f"GFE, N = {steps.slices.max()}, decoders by AMD"
+        label = named(grid) if grid[1] else f"GFE (N = {steps.slices.max()}), decoders by AMD"
         drawn = drawn_as(grid, steps)
         axes.plot(by_stage["mean"], label=label, **drawn)
         axes.fill_between(by_stage.index, by_stage["min"], by_stage["max"], color=drawn["color"], alpha=0.2, lw=0)
     axes.axhline(1, color="black", linestyle=":", linewidth=1)
     axes.set(xscale="log", yscale="log", xlabel=f"iterations of {BATCH} images")
     stages = sorted(steps.iterations.unique())
-    axes.set_xticks(stages, [f"{stage:,}" for stage in stages])
+    axes.set_xticks(stages, [f"{stage:,}" for stage in stages], rotation=45, fontsize=8)
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter("{x:g}")
     axes.set_ylabel("longest step / bound of stability")
