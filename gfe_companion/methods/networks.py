@@ -29,7 +29,7 @@ class Pair(nn.Module):
 class ConvolutionalDecoder(nn.Sequential):
     """Latents (B, d) -> logits (B, 784): a linear layer and two transposed convolutions, ELU between them."""
 
-    def __init__(self, latent_dim: int, generator: Generator | None = None) -> None:
+    def __init__(self, latent_dim: int = LATENT_DIM, generator: Generator | None = None) -> None:
         first, second = CHANNELS
         super().__init__(
             _drawn(latent_dim, generator, nn.Linear, latent_dim, first * SIDE**2), nn.ELU(),

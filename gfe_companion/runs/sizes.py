@@ -58,8 +58,9 @@ class Profile:
 
     Of tuned methods on the clock: ``clock_budgets`` seconds of one thread that a training may take . ``clock_seeds``
     how many of the seeds it gets . ``clock_sweep`` seconds of a training of the sweep . ``clock_settings`` how many
-    settings are swept . ``clock_recipes`` budgets at which recipes are compared . ``clock_validated``,
-    ``clock_tested`` validation and test images of each decoder.
+    settings are swept . ``clock_recipes`` budgets at which recipes are compared . ``clock_networks``
+    the budget of other networks . ``clock_validated``, ``clock_tested`` validation and test images of each decoder .
+    ``clock_trials`` of quasi-Newton, at most, to encode them.
     """
 
     name: str
@@ -117,8 +118,10 @@ class Profile:
     clock_sweep: float
     clock_settings: int
     clock_recipes: tuple[float, ...]
+    clock_networks: float
     clock_validated: int
     clock_tested: int
+    clock_trials: int
 
 
 PROFILES = {
@@ -139,7 +142,7 @@ PROFILES = {
             beyond_seeds=1, beyond_images=320, beyond_tested=40, stability_images=480, optimum_images=2,
             race_images=4, race_passes=20,
             clock_budgets=(0.05,), clock_seeds=1, clock_sweep=0.02, clock_settings=2,
-            clock_recipes=(0.05,), clock_validated=8, clock_tested=8,
+            clock_recipes=(0.05,), clock_networks=0.02, clock_validated=8, clock_tested=8, clock_trials=20,
         ),
         Profile(
             name="quick", seeds=(0, 1, 2), table1_images=TABLE1_IMAGES, literal_amd=False, test_images=2000,
@@ -157,7 +160,7 @@ PROFILES = {
             beyond_seeds=1, beyond_images=40_000, beyond_tested=250, stability_images=3840, optimum_images=25,
             race_images=32, race_passes=300,
             clock_budgets=(4.0, 10.0), clock_seeds=2, clock_sweep=1.0, clock_settings=8,
-            clock_recipes=(10.0,), clock_validated=250, clock_tested=250,
+            clock_recipes=(10.0,), clock_networks=4.0, clock_validated=250, clock_tested=250, clock_trials=200,
         ),
         Profile(
             name="paper", seeds=(0, 1, 2, 3, 4), table1_images=TABLE1_IMAGES, literal_amd=True, test_images=10_000,
@@ -174,8 +177,8 @@ PROFILES = {
             opponent_seeds=3, opponent_settings=2, opponent_seen=96_000, opponent_shifts=160_000, opponent_gfe=64_000,
             beyond_seeds=3, beyond_images=800_000, beyond_tested=1000, stability_images=76_800, optimum_images=100,
             race_images=128, race_passes=2000,
-            clock_budgets=(4.0, 9.0, 20.0, 48.0, 110.0), clock_seeds=3, clock_sweep=10.0, clock_settings=16,
-            clock_recipes=(9.0, 48.0), clock_validated=500, clock_tested=1000,
+            clock_budgets=(4.0, 9.0, 20.0, 48.0, 110.0), clock_seeds=3, clock_sweep=10.0, clock_settings=20,
+            clock_recipes=(9.0, 48.0), clock_networks=20.0, clock_validated=500, clock_tested=1000, clock_trials=200,
         ),
     )
 }  # fmt: skip

@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
-import torch
 from torch import Generator, nn
 
 from gfe_companion.datasets.base import Dataset
+from gfe_companion.methods.networks import ConvolutionalDecoder
 from gfe_companion.runs.train import Train
 from gfe_core.encoding import Solver
 from gfe_core.models import LATENT_DIM, Decoder
 from gfe_core.training import Training, encoding_step
-
-
-class ConvolutionalDecoder(nn.Sequential):
-    """Latents (B, d) -> logits (B, 784): a linear layer and two transposed convolutions, with ELU between them."""
-
-    def __init__(self, latent_dim: int = LATENT_DIM, generator: Generator | None = None) -> None:
-        layers: list[nn.Module] = [
-            nn.utils.skip_init(nn.Linear, latent_dim, 32 * 7 * 7), nn.ELU(), nn.Unflatten(1, (32, 7, 7)),
-            nn.utils.skip_init(nn.ConvTranspose2d, 32, 16, 4, 2, 1), nn.ELU(),
-            nn.utils.skip_init(nn.ConvTranspose2d, 16, 1, 4, 2, 1), nn.Flatten(),
-        ]  # fmt: skip
-        super().__init__(*layers)
-        self.latent_dim = latent_dim
-        for layer, inputs in ((layers[0], latent_dim), (layers[3], 32 * 4), (layers[5], 16 * 4)):
-            for weights in layer.parameters():
-                with torch.no_grad():
-                    weights.uniform_(-1 / math.sqrt(inputs), 1 / math.sqrt(inputs), generator=generator)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from gfe_companion.studies.beyond_peers import PUBLISHED
 from gfe_companion.studies.beyond_race import fewest_cold
 from gfe_companion.studies.results import Text
 
-DATASETS: tuple[str, ...] = ("mnist",)
+DATASETS = ("mnist", "fashion_mnist")
 READS = (PUBLISHED,)  # files beside its runs
 
 

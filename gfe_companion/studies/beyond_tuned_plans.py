@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from gfe_companion.methods import COLD_TEST, FAST
+from gfe_companion.methods.networks import Network
 from gfe_companion.methods.recipes import AdamRecipe
 from gfe_companion.runs.configs import RunConfig
 from gfe_companion.runs.profiles import Setting
@@ -76,7 +77,7 @@ SWEPT = FINAL + tuple(
     tuning
     for schedule in SCHEDULES
     for batch in (64, 16)
-    for optimiser, rates in (("Adam", (2e-3, 1e-3)), ("RMSprop", (1e-3, 5e-4)))
+    for optimiser, rates in (("Adam", (4e-3, 2e-3, 1e-3)), ("RMSprop", (1e-3, 5e-4)))
     for rate in rates
     if (tuning := Tuning(optimiser, rate, batch, schedule)) not in FINAL
 )
@@ -95,6 +96,14 @@ RECIPES = {
 }
 
 
+NETWORK = Network()  # the paper's
+# Whether it is so elsewhere, too: data sets and networks.
+NETWORKS = (
+    ("mnist", Network(5)), ("mnist", Network(20)), ("mnist", Network(64)),
+    ("fashion_mnist", Network(20)), ("fashion_mnist", Network(20, convolutional=True)),
+)  # fmt: skip
+
+
 def seeds_of(setting: Setting) -> tuple[int, ...]:
     """The seeds of the tuned trainings."""
     return setting.seeds[: setting.profile.clock_seeds]
@@ -105,19 +114,23 @@ def images_in(seconds: float, speed: float, batch: int) -> int:
     return batch * max(2, round(seconds * speed / batch))
 
 
-def _train(setting: Setting, trainer: Trainer, seed: int, tuning: Tuning, seconds: float) -> TrainTuned:
+def _train(
+    setting: Setting, trainer: Trainer, seed: int, tuning: Tuning, seconds: float, dataset: str = "mnist",
+    network: Network = NETWORK,
+) -> TrainTuned:  # fmt: skip
     first = trainer.ae_share * seconds
     switch = images_in(first, dict(AE_SPEEDS)[tuning.batch], tuning.batch) if first else 0
     images = switch + images_in(seconds - first, trainer.speed(tuning.batch), tuning.batch)
     return TrainTuned(
-        "mnist", setting.embedded(), seed, trainer.solver, kept=(images,), recipe=tuning.recipe(images),
-        device=setting.device, rehearsals=trainer.rehearsals, switch=switch,
+        dataset, setting.embedded(dataset), seed, trainer.solver, kept=(images,), recipe=tuning.recipe(images),
+        device=setting.device, rehearsals=trainer.rehearsals, switch=switch, network=network,
     )  # fmt: skip
 
 
 def _ways(setting: Setting, training: TrainTuned, count: int) -> Ways:
     (images,) = training.kept
-    return Ways(training, images, COLD_TEST, setting.profile.clock_validated, count)
+    solver = replace(COLD_TEST, max_trials=setting.profile.clock_trials)
+    return Ways(training, images, solver, setting.profile.clock_validated, count)
 
 
 def swept(setting: Setting) -> pd.DataFrame:
@@ -156,6 +169,21 @@ def recipes(setting: Setting) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["method", "tuning", "budget", "seed", "config"])
 
 
+def networks(setting: Setting) -> pd.DataFrame:
+    """All of :data:`TRAINERS` with :data:`NETWORKS`, on as many seeds as :func:`recipes`.
+
+    Columns: those of :func:`swept`, dataset, network.
+    """
+    profile, rows, tuning = setting.profile, [], FINAL[0]
+    for seed in seeds_of(setting)[: max(1, profile.clock_seeds - 1)]:
+        for dataset, network in NETWORKS:
+            for method, trainer in TRAINERS.items():
+                training = _train(setting, trainer, seed, tuning, profile.clock_networks, dataset, network)
+                ways = _ways(setting, training, profile.clock_tested)
+                rows.append((method, tuning, profile.clock_networks, seed, ways, dataset, network))
+    return pd.DataFrame(rows, columns=["method", "tuning", "budget", "seed", "config", "dataset", "network"])
+
+
 def planned(setting: Setting) -> list[RunConfig]:
     """All runs of the frames above, without those that they rest on."""
-    return [*dict.fromkeys(config for make in (swept, tuned, recipes) for config in make(setting).config)]
+    return [*dict.fromkeys(config for make in (swept, tuned, recipes, networks) for config in make(setting).config)]

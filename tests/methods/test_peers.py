@@ -6,8 +6,8 @@ from conftest import linear_problem, mlp, quadratic, seeded
 from torch import nn
 
 from gfe_companion.methods import in_jax, peers
+from gfe_companion.methods.networks import ConvolutionalDecoder
 from gfe_companion.methods.peers import OptimistixEncoder, ScipyEncoder
-from gfe_companion.runs.train_shaped import ConvolutionalDecoder
 from gfe_core.accelerated import QuasiNewtonAMD
 from gfe_core.models import Decoder
 from gfe_core.objective import Objective

@@ -87,7 +87,8 @@ def frame(test=0.0):
         (method, encoding, tuning, budget, seed, 64, budget, low + worse, low + 2e-4 * seed + (not worse) * test)
         for method, encoding, lows in (
             ("ae", OWN, (0.2, 0.12)), ("ae", OPTIMUM, (0.18, 0.09)), ("gfe_fast", OPTIMUM, (0.1, 0.095)),
-            ("gfe_fast", OWN, (0.3, 0.25)), ("gfe_rehearsed", OPTIMUM, (0.1, 0.08)), ("gfe_rehearsed", OWN, (0.3, 0.2)),
+            ("gfe_fast", OWN, (0.3, 0.25)), ("gfe_rehearsed", OPTIMUM, (0.1, 0.095)),
+            ("gfe_rehearsed", OWN, (0.3, 0.2)),
         )
         for budget, low in zip((5.0, 20.0), lows, strict=True)
         for tuning, worse in (("better", 0.0), ("worse", 0.01))
