@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import PIL.Image
 import torch
 from IPython.display import Image, Markdown, display
 from matplotlib.figure import Figure
@@ -20,6 +22,7 @@ from gfe_companion.studies.results import Picture, Table, Text, listed, markdown
 
 NOT_FINITE = re.compile(r"\b(nan|inf|not finite)\b")
 OLDER = ".older"  # ends the hidden file beside a figure or table that rests on runs of older code
+FRAME_MS = 250  # how long a frame of a moving picture stands, in milliseconds
 Result = Picture | Table | Text
 
 
@@ -81,6 +84,8 @@ def save_picture(picture: Picture, folder: Path) -> None:
         _write_below(figure, mark)
         box = "tight"
     _whole(folder / f"{name}.png", lambda path: figure.savefig(path, format="png", bbox_inches=box))
+    if box is None and (frames := [_drawn(frame) for frame in picture.moving]):
+        _whole(folder / f"{name}.png", lambda path: _animated(folder / f"{name}.png", frames, path))
     figure.set_layout_engine("none")  # the layout is found: a second time would cost as much as drawing
     metadata = {"CreationDate": None}
     _whole(folder / f"{name}.pdf", lambda path: figure.savefig(path, format="pdf", bbox_inches=box, metadata=metadata))
@@ -89,6 +94,21 @@ def save_picture(picture: Picture, folder: Path) -> None:
     plt.close(figure)
     alt = f"{picture.alt} {mark}".strip()
     display(Image((folder / f"{name}.png").read_bytes(), alt=alt), metadata=_made(folder, name))
+
+
+def _drawn(frame: Figure) -> PIL.Image.Image:
+    """One frame of a picture that moves; it may be drawn anew for the next one."""
+    drawn = io.BytesIO()
+    frame.savefig(drawn, format="png")
+    return PIL.Image.open(drawn).convert("RGB")
+
+
+def _animated(still: Path, frames: list[PIL.Image.Image], path: Path) -> None:
+    """Write an animated PNG: ``frames`` and then ``still``, a few times; ``still`` alone where nothing moves."""
+    end = PIL.Image.open(still).convert("RGB")
+    lengths = [FRAME_MS] * len(frames) + [20 * FRAME_MS]
+    whole = {"save_all": True, "append_images": [*frames, end], "default_image": True, "duration": lengths, "loop": 3}
+    end.save(path, format="PNG", optimize=True, **whole)
 
 
 def _write_below(figure: Figure, line: str) -> None:

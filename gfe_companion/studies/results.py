@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pandas as pd
@@ -10,12 +11,17 @@ from matplotlib.figure import Figure
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure . ``name`` of its files . ``alt``, what it shows in words . ``data``, the numbers behind it, if any."""
+    """A figure . ``name`` of its files . ``alt``, what it shows in words . ``data``, the numbers behind it, if any.
+
+    ``moving``: figures of the same size that its PNG shows before it, one after the other, where a reader's program
+    can; printed, and where nothing moves, it is the figure.
+    """
 
     name: str
     figure: Figure
     alt: str
     data: pd.DataFrame | None = None
+    moving: Iterable[Figure] = ()
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from torch import nn
 
 from gfe_companion.methods import METHODS, UNCAPPED
@@ -23,6 +25,7 @@ from gfe_core.objective import Objective
 
 DATASETS: tuple[str, ...] = ("mnist",)
 IMAGES = 4  # the first test images
+FRAMES = 10  # of the moving picture
 TIMES = (0.0, 1.0, 10.0, 100.0, 1000.0)  # of the flow, at which they are pictured, besides its end
 
 
@@ -60,7 +63,30 @@ def fig_idea(setting: Setting) -> Picture:
         for rows in columns
         for image in range(IMAGES)
     ]
-    return Picture("fig_00_idea", figure, alt, pd.DataFrame(numbers))
+    return Picture("fig_00_idea", figure, alt, pd.DataFrame(numbers), moving_idea(setting, objective, path))
+
+
+def moving_idea(setting: Setting, objective: Objective, path: Path) -> Iterator[Figure]:
+    """The same as frames of one figure: what the decoder draws, above the images, as time goes by."""
+    figure, (above, below) = plt.subplots(2, IMAGES, figsize=(WIDTH, 4.1))
+    shown = []
+    for axes, image in zip([*above, *below], [*objective.images, *objective.images], strict=True):
+        shown.append(axes.imshow(image.reshape(28, 28), cmap="gray_r", vmin=0, vmax=1))
+        axes.set(xticks=[], yticks=[])
+    above[0].set_ylabel("the decoder draws")
+    below[0].set_ylabel("the image")
+    times = torch.logspace(-0.25, path.t.max().log10().item(), FRAMES - 1).tolist()
+    for time in (0.0, *times):
+        rows, images = rows_at(path, time), torch.arange(IMAGES)
+        with torch.no_grad():
+            pictures = torch.sigmoid(objective.decoder(path.z[rows, images]))
+        for place, picture in zip(shown, pictures, strict=False):
+            place.set_data(picture.reshape(28, 28))
+        loss = path.loss[rows, images].mean()
+        figure.suptitle(f"{setting.load().title}: $t$ = {time:,.0f}, mean loss {loss:.2f}", fontsize="medium")
+        yield figure
+        figure.set_layout_engine("none")  # the layout is found
+    plt.close(figure)
 
 
 def rows_at(path: Path, time: float) -> torch.Tensor:

@@ -68,6 +68,33 @@ def test_pages_check_the_exercises_that_there_are_and_offer_hints():
     assert callable(lessons.check) and callable(lessons.hint)
 
 
+def _rows(text, heading):
+    """The rows of the table under a heading of page 00, as lists of their cells."""
+    (table,) = [part for part in text.split("\n## ") if part.startswith(heading)]
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("|")]
+    return rows[2:]
+
+
+def test_each_symbol_stands_on_the_page_that_explains_it():
+    text = "\n".join(cell.source for cell in cells("00") if cell.cell_type == "markdown")
+    rows = _rows(f"\n{text}", "Symbols")
+    assert len(rows) > 15
+    for symbols, _, pages in rows:
+        for symbol in re.findall(r"\$(.+?)\$", symbols):
+            head = re.match(r"\\?[A-Za-z]+(_(\{\w+\}|\\?\w+))?", symbol)[0]
+            for page in pages.split(", "):
+                said = "\n".join(cell.source for cell in cells(page) if cell.cell_type == "markdown")
+                found = re.search(rf"(?<![A-Za-z]){re.escape(head)}(?![A-Za-z])", said)
+                assert found, f"{head} is not on page {page}"
+
+
+def test_no_symbol_and_no_word_is_explained_twice():
+    text = "\n".join(cell.source for cell in cells("00") if cell.cell_type == "markdown")
+    for heading in ("Symbols", "Words"):
+        named = [name for row in _rows(f"\n{text}", heading) for name in row[0].split(", ")]
+        assert len(named) == len(set(named)) > 10
+
+
 def _parsed(cell):
     return ast.parse(cell.source if cell.cell_type == "code" else "")
 

@@ -2,6 +2,7 @@
 
 import matplotlib.pyplot as plt
 import pandas as pd
+import PIL.Image
 import pytest
 from IPython.display import Image, Markdown
 
@@ -76,3 +77,25 @@ def test_a_page_shows_results_in_order_and_says_what_they_rest_on(setting, shown
     page.show(Text("first"), Table("table9", frame, frame, "Nine"), Picture("fig9", plt.figure(), "nothing"))
     assert [type(output) for output in shown[1:]] == [Markdown, Markdown, Image]
     assert not (setting.figures / "fig9.csv").exists()
+
+
+def test_a_picture_that_moves_is_its_figure_where_nothing_moves_and_at_the_end(setting, shown):
+    def drawn(height):
+        figure, axes = plt.subplots(figsize=(1, 1))
+        axes.plot([0, height])
+        return figure
+
+    show.save_picture(Picture("fig9", drawn(1), "a line"), setting.figures)
+    alone = PIL.Image.open(setting.figures / "fig9.png").convert("RGB").tobytes()
+    show.save_picture(Picture("fig9", drawn(1), "a line", moving=(drawn(y) for y in (2, 3))), setting.figures)
+    moving = PIL.Image.open(setting.figures / "fig9.png")
+    assert moving.convert("RGB").tobytes() == alone
+    assert moving.n_frames == 4, "the still one, two that move, and the end"
+    durations = []
+    for frame in range(1, 4):
+        moving.seek(frame)
+        durations.append(moving.info["duration"])
+        assert (moving.convert("RGB").tobytes() == alone) == (frame == 3)
+    assert durations[0] == durations[1] < durations[2]
+    assert (setting.figures / "fig9.pdf").stat().st_size > 1000
+    plt.close("all")
