@@ -54,15 +54,17 @@ def neglected(setting: Setting) -> pd.DataFrame:
 def fig_integral(setting: Setting, left_out: pd.DataFrame) -> Picture:
     """The share that is left out against the final time, and against the gradient in z that remains there."""
     title, longest = setting.load().title, left_out[left_out.tau == left_out.tau.max()]
-    figure, panels = plt.subplots(1, 2, figsize=(WIDTH, 3.3), sharey=True)
+    figure, panels = plt.subplots(1, 2, figsize=(WIDTH, 3.8), sharey=True)
     for place, (stage, part) in enumerate(left_out.groupby("images")):
         look = {"color": plt.get_cmap("viridis")(0.4 * place), "marker": "osD"[place]}
         panels[0].loglog(part.tau, part.share, label=f"{stage:,} images", **look)
         panels[1].loglog(part.gradient, part.share, **look)
-    panels[0].set(xlabel="final time $\\tau$", ylabel="neglected part / whole gradient")
+    panels[0].set(xlabel="final time $\\tau$", ylabel="dropped / whole gradient")
     panels[1].set(xlabel="remaining gradient $|\\nabla_z l|$")
-    panels[0].legend(title="trained on")
-    figure.suptitle(f"{title}, 4 images: the integral of Eq. (4), relative to the gradient", fontsize="medium")
+    figure.legend(loc="outside lower center", ncols=3, fontsize=8, title="decoder trained on", title_fontsize=8)
+    found = "What Eq. (6) drops is largest on the way, and falls towards the minimiser"
+    heading = found if past_peak(left_out) == left_out.images.nunique() else "What Eq. (6) drops"
+    figure.suptitle(f"{heading}\n{title}, 4 images", fontsize="medium")
     alt = (
         "The relative size of the neglected integral against the final time and against the remaining gradient, "
         f"at {len(longest)} stages of training, on {title}. "

@@ -17,28 +17,21 @@ DRAWN, FOLLOWED = 80.0, 600.0  # times to which walks are drawn, and followed
 NEAR = 0.1  # a walk has settled once it stays so near to the minimum at z = 1
 FALLING = "3/t"
 LOOKS = {"0.2": ("#d55e00", ":"), "2": ("#0173b2", "--"), FALLING: ("black", "-")}  # frictions: told apart in grey too
-# mu and the number of steps, and what step k keeps of the last move -> points of the walk, the start first
+# what step k keeps of the last move, mu, s and the number of steps -> the points of the walk, the start first
 Method = Callable[[Callable[[int], float], float, float, int], list[float]]
 
 
-def kept_by(friction: str) -> Callable[[int], float]:
-    """What step k keeps of its last move under a constant ``friction``, 1 - r sqrt(s), or under Nesterov's "3/t"."""
-    if friction == FALLING:
-        return lambda k: (k - 1) / (k + 2)
-    constant = 1 - float(friction) * STEP**0.5
-    return lambda k: constant
+def walks_of(method: Method, kept: dict[str, Callable[[int], float]]) -> pd.DataFrame:
+    """``method`` on both bowls under each friction of :data:`LOOKS`, from z = 0: columns curvature, friction, t, z.
 
-
-def walks_of(method: Method) -> pd.DataFrame:
-    """``method`` on both bowls under each friction, from z = 0: columns curvature, friction, t, z.
-
-    ``method`` takes what step k keeps of the last move, the curvature mu, the step s and the number of steps.
+    ``method`` takes what step k keeps of the last move, which ``kept`` has for each friction, the curvature mu, the
+    step s and the number of steps.
     """
     steps = round(FOLLOWED / STEP**0.5)
     times = STEP**0.5 * np.arange(steps + 1)
     return pd.concat([
         pd.DataFrame({
-            "curvature": mu, "friction": friction, "t": times, "z": method(kept_by(friction), mu, STEP, steps),
+            "curvature": mu, "friction": friction, "t": times, "z": method(kept[friction], mu, STEP, steps),
         })
         for mu in BOWLS
         for friction in LOOKS

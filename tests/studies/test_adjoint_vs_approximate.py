@@ -1,5 +1,6 @@
 """Notebook 02's studies, where a number can be had by hand or in closed form."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,7 +20,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture
 def setting():
-    return Setting.of("smoke", "embedded", device="cpu")
+    yield Setting.of("smoke", "embedded", device="cpu")
+    plt.close("all")
 
 
 class Scale(torch.nn.Module):
@@ -182,3 +184,37 @@ def test_a_share_is_past_its_peak_where_it_has_lost_a_tenth_of_it():
     shares = {0: [0.1, 0.2, 0.3], 480: [0.1, 0.5, 0.44], 1920: [0.2, 0.5, 0.46]}
     rows = [(stage, tau, share) for stage, of in shares.items() for tau, share in zip((1, 10, 100), of, strict=True)]
     assert adjoint_neglected.past_peak(pd.DataFrame(rows, columns=["images", "tau", "share"])) == 1
+
+
+def test_figure_3_says_that_the_adjoint_is_lower_only_where_its_interval_says_so():
+    both = {("approximate", seed, 10): 1.0 for seed in (0, 1)}
+    clear = curves(both | {("adjoint", 0, 10): 0.90, ("adjoint", 1, 10): 0.91})
+    assert study.finding_of_fig3_left(clear) == "On a fixed grid the full adjoint's loss lies 9.5% lower on average"
+    for unclear in (both | {("adjoint", 0, 10): 0.5, ("adjoint", 1, 10): 1.0}, {("adjoint", 0, 10): 0.9} | both):
+        assert "lower" not in study.finding_of_fig3_left(curves(unclear))
+
+
+def test_the_order_is_in_the_title_only_where_it_was_measured(setting):
+    n = [5, 10, 20, 40]
+
+    def errors(power, of_amd):
+        of = {"fixed grid": [k**-power for k in n], "2nd order": [k**-2.0 for k in n], "AMD": [of_amd] * 4}
+        return pd.concat([
+            pd.DataFrame({"decoder": decoder, "flow": flow, "slices": n, "error": error})
+            for decoder in ("Tanh", "ELU")
+            for flow, error in of.items()
+        ])  # fmt: skip
+
+    assert adjoint_vs_autograd.of_second_order(errors(2.0, 1e-16))
+    assert not adjoint_vs_autograd.of_second_order(errors(1.0, 1e-16))
+    assert not adjoint_vs_autograd.of_second_order(errors(2.0, 1e-6))
+    assert "1/N^2" in adjoint_vs_autograd.fig_order(errors(2.0, 1e-16)).figure.get_suptitle()
+    assert "1/N^2" not in adjoint_vs_autograd.fig_order(errors(1.0, 1e-16)).figure.get_suptitle()
+
+
+def test_the_dropped_part_falls_in_the_title_only_where_it_does_at_every_stage(setting):
+    rows = [(0, tau, 1 / tau, share) for tau, share in zip((1, 10, 100), (0.1, 0.5, 0.2), strict=True)]
+    falls = pd.DataFrame(rows, columns=["images", "tau", "gradient", "share"])
+    assert "falls" in adjoint_neglected.fig_integral(setting, falls).figure.get_suptitle()
+    rises = falls.assign(share=[0.1, 0.2, 0.5])
+    assert "falls" not in adjoint_neglected.fig_integral(setting, rises).figure.get_suptitle()

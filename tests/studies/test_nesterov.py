@@ -1,5 +1,6 @@
 """Notebook 03's studies, where a number can be had by hand or in closed form."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -93,3 +94,26 @@ def test_each_flow_is_compared_at_its_own_best_time():
     rows = [(480, "gfe", 3.0), (480, "gfe", 1.0), (480, "gfe_nesterov", 2.0), (480, "gfe_nesterov", 4.0)]
     best = nesterov_on_images.at_best_tau(pd.DataFrame(rows, columns=["images", "method", "loss"]))
     assert best.loc[480].to_dict() == {"gfe": 1.0, "gfe_nesterov": 2.0}
+
+
+def test_titles_say_who_is_ahead_only_where_it_is_so_under_every_decoder(setting):
+    curves = losses([[4, 3, 2, 2, 2]], [[4, 3.5, 2.5, 1, 1]])
+    assert "behind and ends ahead" in nesterov_on_images.fig_passes(setting, curves).figure.get_suptitle()
+    level = losses([[4, 3, 2, 2, 2]], [[4, 2.5, 1.5, 1, 1]])
+    assert "behind" not in nesterov_on_images.fig_passes(setting, level).figure.get_suptitle()
+    rows = [(480, method, f, 1.0, loss) for f in (0.1, 1) for method, loss in (("gfe", 2 * f), ("gfe_nesterov", f))]
+    sweep = pd.DataFrame(rows, columns=["images", "method", "factor", "tau", "loss"])
+    assert "ends lower" in nesterov_on_images.fig_tau(setting, sweep).figure.get_suptitle()
+    swapped = sweep.assign(method=sweep.method.map({"gfe": "gfe_nesterov", "gfe_nesterov": "gfe"}))
+    assert "ends lower" not in nesterov_on_images.fig_tau(setting, swapped).figure.get_suptitle()
+    plt.close("all")
+
+
+def test_a_method_that_does_not_come_nearer_with_smaller_steps_is_not_said_to():
+    """The closed form itself, off by s or by the inverse of s."""
+    good = study.origin(lambda s: [study.bessel(max(k * s**0.5, 1e-6)) + s for k in range(20)])
+    bad = study.origin(lambda s: [study.bessel(max(k * s**0.5, 1e-6)) + 1 / s for k in range(20)])
+    assert study.approaches(good) and not study.approaches(bad)
+    assert "approaches" in study.fig_origin(good).figure.axes[0].get_title()
+    assert "approaches" not in study.fig_origin(bad).figure.axes[0].get_title()
+    plt.close("all")

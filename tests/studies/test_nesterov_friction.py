@@ -16,9 +16,16 @@ def momentum(kept, mu, s, steps):
     return points
 
 
+KEPT = {
+    "0.2": lambda k: 1 - 0.2 * study.STEP**0.5,
+    "2": lambda k: 1 - 2 * study.STEP**0.5,
+    "3/t": lambda k: (k - 1) / (k + 2),
+}
+
+
 @pytest.fixture(scope="module")
 def walks():
-    yield study.walks_of(momentum)
+    yield study.walks_of(momentum, KEPT)
     plt.close("all")
 
 
@@ -26,12 +33,6 @@ def walk(friction, mu, until):
     """One that jumps to the minimum at the time ``until``."""
     t = np.arange(0, 20.0, 0.5)
     return pd.DataFrame({"curvature": mu, "friction": friction, "t": t, "z": np.where(t < until, 0.0, 1.0)})
-
-
-def test_what_is_kept_is_the_friction_that_is_named():
-    h = study.STEP**0.5
-    assert (1 - study.kept_by("2")(7)) / h == pytest.approx(2)
-    assert study.kept_by("3/t")(10) == pytest.approx(9 / 12)
 
 
 def test_walks_follow_the_flows(walks):

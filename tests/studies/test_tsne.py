@@ -102,3 +102,13 @@ def test_every_measure_has_a_panel_with_both_methods_and_the_pixels(setting):
     assert any(line.get_linestyle() == ":" for line in first.lines)
     assert not any(line.get_linestyle() == ":" for line in of_map.lines)
     assert "10 neighbours: GFE-amd, uncapped 0.10 to 0.30, AE 0.20 to 0.40" in picture.alt
+
+
+def test_gfe_is_ahead_in_the_title_only_where_the_interval_over_seeds_says_so(setting):
+    shares = {(data, method, seed): 0.9 for data in study.STAGES for method in (study.GFE, study.AE) for seed in (0, 1)}
+    clear = measured(shares | {("few", study.AE, 0): 0.40, ("few", study.AE, 1): 0.41})
+    pixels = pd.Series(MEASURES).drop("trustworthiness")
+    assert "more images right" in study.fig_measures(setting, clear, pixels).figure.get_suptitle()
+    for unclear in (shares | {("few", study.AE, 0): 0.1, ("few", study.AE, 1): 0.9}, shares):
+        assert not study.ahead_after_few(measured(unclear))
+    assert not study.ahead_after_few(clear[clear.seed == 0])
