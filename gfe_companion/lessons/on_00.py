@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from gfe_companion.evidence.claims import NO, NOT_MEASURED, PARTLY, UNDECIDED, YES
 from gfe_companion.lessons.exercise import Exercise, of_choice, of_number
 
 LOG2 = math.log(2)
@@ -37,23 +38,23 @@ EXERCISES = (
         question="The AE's loss minus GFE's is 0.010 ± 0.012. Which verdict has the claim that GFE's loss is lower?",
         hints=(
             "From where to where does the interval reach?",
-            "A claim is reproduced where the *whole* interval lies on its side of zero.",
+            f"A claim is {YES} where the *whole* interval lies on its side of zero.",
         ),
         judge=of_choice(
-            "undecided",
+            UNDECIDED,
             "the interval, from -0.002 to 0.022, allows both signs. More seeds would make it shorter.",
             {
-                "reproduced": "the mean lies on the claim's side, and the interval reaches across zero.",
-                "not reproduced": "for that the whole interval would have to lie below zero.",
-                "partly": "that is for claims of several parts, of which some hold. This one has one part.",
-                "not measured": "it was measured: there is an interval.",
+                YES: "the mean lies on the claim's side, and the interval reaches across zero.",
+                NO: "for that the whole interval would have to lie below zero.",
+                PARTLY: "that is for claims of several parts, of which some hold. This one has one part.",
+                NOT_MEASURED: "it was measured: there is an interval.",
             },
         ),
-        right="undecided",
+        right=UNDECIDED,
         wrong={
-            "reaches across zero": "reproduced",
-            "whole interval would have to": "Not reproduced",
-            "several parts": "partly",
+            "reaches across zero": YES,
+            "whole interval would have to": NO.capitalize(),
+            "several parts": PARTLY,
             "choose one of": "maybe",
         },
     ),

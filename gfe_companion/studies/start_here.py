@@ -12,9 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import nn
 
+from gfe_companion.evidence.claims import definition
 from gfe_companion.methods import METHODS, UNCAPPED
 from gfe_companion.runs.configs import RunConfig
-from gfe_companion.runs.profiles import PROFILES, Setting
+from gfe_companion.runs.profiles import Setting
+from gfe_companion.runs.sizes import PROFILES
 from gfe_companion.studies import borrowed
 from gfe_companion.studies.drawing import WIDTH, wrapped
 from gfe_companion.studies.encoding_as_gradient_flow import recorded
@@ -153,6 +155,11 @@ def say_networks() -> Text:
         "linear layers and nothing after the last one, so that a decoder returns logits, and the loss applies the "
         f"sigmoid. GFE trains {share:.0%} of the parameters that the autoencoder trains, its decoder."
     )
+
+
+def say_verdicts() -> Text:
+    """What each verdict on a claim means, in the rulebook's words."""
+    return Text(definition().split("\n\n")[1])
 
 
 def table_profiles() -> Table:

@@ -6,7 +6,8 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 
-from gfe_companion.runs.profiles import PROFILES, Setting
+from gfe_companion.runs.profiles import Setting
+from gfe_companion.runs.sizes import PROFILES
 from gfe_companion.studies import borrowed
 from gfe_companion.studies import start_here as study
 from gfe_core.encoding import Path
