@@ -160,7 +160,7 @@ PROFILES = {
             beyond_seeds=1, beyond_images=25_600, beyond_tested=250, stability_images=3840, optimum_images=25,
             race_images=32, race_passes=300,
             clock_budgets=(4.0, 10.0), clock_seeds=2, clock_sweep=1.0, clock_settings=8,
-            clock_recipes=(10.0,), clock_networks=4.0, clock_validated=250, clock_tested=250, clock_trials=200,
+            clock_recipes=(10.0,), clock_networks=2.0, clock_validated=150, clock_tested=200, clock_trials=200,
         ),
         Profile(
             name="paper", seeds=(0, 1, 2, 3, 4), table1_images=TABLE1_IMAGES, literal_amd=True, test_images=10_000,
