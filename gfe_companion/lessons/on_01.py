@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import torch
@@ -31,9 +32,20 @@ def judge_step(answer: object) -> Finding:
     return no(f"at z = {Z.tolist()} with the gradient {GRADIENT.tolist()} and h = {H:g} it gives {result.tolist()}.")
 
 
-def bowl(mu: float) -> Callable[[Tensor], Tensor]:
-    """The loss mu / 2 (z - 1)^2 of one latent."""
-    return lambda z: (mu / 2 * (z - 1) ** 2).sum()
+class Endless(Exception):
+    """A loop has asked for the loss so often that it will not end."""
+
+
+def bowl(mu: float, most: int = 1000) -> Callable[[Tensor], Tensor]:
+    """The loss mu / 2 (z - 1)^2 of one latent; it raises :class:`Endless` when it is asked more than ``most`` times."""
+    asked = itertools.count(1)
+
+    def loss(z: Tensor) -> Tensor:
+        if next(asked) > most:
+            raise Endless(f"the loss was asked for {most:,} times, so this loop does not end")
+        return (mu / 2 * (z - 1) ** 2).sum()
+
+    return loss
 
 
 def judge_backtrack(answer: object) -> Finding:
@@ -127,6 +139,7 @@ EXERCISES = (
             "leaves the loss higher": lambda loss, z, gradient, s, beta: s,
             "equal, and Eq. (9)": lambda loss, z, gradient, s, beta: backtrack(loss, z, gradient, s, beta, equal=True),
             "the longer one": lambda loss, z, gradient, s, beta: beta * backtrack(loss, z, gradient, s, beta),
+            "this loop does not end": lambda loss, z, gradient, s, beta: backtrack(loss, z, gradient, s, 1 / beta),
             "none of those that are tried": lambda loss, z, gradient, s, beta: 1.9 * min(s, 1 / float(gradient.abs())),
         },
     ),
