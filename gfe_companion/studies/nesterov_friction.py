@@ -83,22 +83,18 @@ def _both(multiples: pd.Series) -> str:
 
 
 def say_friction(walks: pd.DataFrame) -> Text:
-    """How much longer each friction takes on each bowl than the best one there."""
+    """How much longer each friction takes on each bowl than the best one there, as a table."""
     slower = settled(walks)
-    parts = [
-        f"friction {name} takes **{slower.loc[name, 1.0]:.1f}** times the best time on the steep bowl "
-        f"and **{slower.loc[name, 0.01]:.1f}** times on the flat bowl"
-        for name in LOOKS
-    ]
+    worst = slower.max(axis=1)
+    rows = [{"friction": name} | {bowl: f"{slower.loc[name, mu]:.1f}" for mu, bowl in BOWLS.items()} for name in LOOKS]
     return Text(
-        f"*Reading it:* a walk has settled once it stays within {NEAR:g} of the minimum. {_sentence(listed(parts))}. "
-        "Too little friction swings, too much creeps. "
-        "$3/t$ is too much early and too little late, and takes the same multiple of the best time on every bowl."
+        f"The time after which $z$ stays within {NEAR:g} of the minimum, "
+        "in multiples of the best time on that bowl:\n\n"
+        f"{markdown(pd.DataFrame(rows))}\n\n"
+        "*Reading it:* too little friction swings, too much creeps. $3/t$ is too much early and too little late. "
+        f"At worst it takes **{worst.pop(FALLING):.1f} times** the best time, "
+        f"and the constant frictions {listed([f'{times:.1f}' for times in worst])} times."
     )
-
-
-def _sentence(text: str) -> str:
-    return text[0].upper() + text[1:]
 
 
 def say_kept(nesterov: Callable[[int], float]) -> Text:

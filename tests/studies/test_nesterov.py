@@ -99,8 +99,9 @@ def test_each_flow_is_compared_at_its_own_best_time():
 def test_titles_say_who_is_ahead_only_where_it_is_so_under_every_decoder(setting):
     curves = losses([[4, 3, 2, 2, 2]], [[4, 3.5, 2.5, 1, 1]])
     assert "behind and ends ahead" in nesterov_on_images.fig_passes(setting, curves).figure.get_suptitle()
-    level = losses([[4, 3, 2, 2, 2]], [[4, 2.5, 1.5, 1, 1]])
-    assert "behind" not in nesterov_on_images.fig_passes(setting, level).figure.get_suptitle()
+    for second in ([4, 2.5, 1.5, 1, 1], [4, 3.5, 2.5, 3, 3]):  # ahead from the first, and behind to the last
+        other = losses([[4, 3, 2, 2, 2]], [second])
+        assert "behind" not in nesterov_on_images.fig_passes(setting, other).figure.get_suptitle()
     rows = [(480, method, f, 1.0, loss) for f in (0.1, 1) for method, loss in (("gfe", 2 * f), ("gfe_nesterov", f))]
     sweep = pd.DataFrame(rows, columns=["images", "method", "factor", "tau", "loss"])
     assert "ends lower" in nesterov_on_images.fig_tau(setting, sweep).figure.get_suptitle()

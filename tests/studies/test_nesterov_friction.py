@@ -67,7 +67,7 @@ def test_three_over_t_does_alike_on_both_bowls_and_the_title_says_so(walks):
     assert picture.data.t.max() <= study.DRAWN
     swapped = walks.assign(friction=walks.friction.replace({"3/t": "2", "2": "3/t"}))
     assert "serves both" not in study.fig_friction(swapped).figure.get_suptitle()
-    assert f"**{found.loc['2', 0.01]:.1f}** times" in study.say_friction(walks)
+    assert f"| 2 | {found.loc['2', 1.0]:.1f} | {found.loc['2', 0.01]:.1f} |" in study.say_friction(walks)
 
 
 def test_the_readers_numbers_stand_beside_three_over_t():
