@@ -25,11 +25,11 @@ def training(method, slices, seed, losses):
 
 def longest(method, slices, *shares, seed=0):
     rows = [
-        (method, slices, seed, 10**stage, image, share * (1 - 0.5 * image), 0.0, 0.1, False)
+        (method, slices, seed, 10**stage, image, share * factor, 0.0, 0.0, 0.1, factor > 1)
         for stage, share in enumerate(shares)
-        for image in range(2)
+        for image, factor in enumerate((0.1, 1.0, 3.0))
     ]
-    columns = ["method", "slices", "seed", "iterations", "image", "share", "t", "curvature", "rises"]
+    columns = ["method", "slices", "seed", "iterations", "image", "share", "start", "t", "curvature", "rises"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -83,7 +83,7 @@ def test_the_bars_are_those_of_each_grid(setting):
     assert right.lines[1].get_markerfacecolor() == "white" != right.lines[0].get_markerfacecolor()
 
 
-def test_the_worst_image_counts_and_the_first_stage_above_one_is_named():
+def test_the_median_image_counts_and_the_first_stage_above_one_is_named():
     found = amd_later.longest_of(STEPS)
     assert amd_later.at_end(found, ("gfe", 8)) == 0.4
     assert amd_later.at_end(found, ("gfe", 2)) == math.inf
@@ -93,7 +93,7 @@ def test_the_worst_image_counts_and_the_first_stage_above_one_is_named():
 
 def test_the_table_says_what_was_seen_and_what_could_have_been(setting):
     shown = amd_later.table_later(setting, amd_jumps.jumps_of(CURVES), STEPS).shown.set_index("training")
-    assert shown.loc["GFE (N = 8)"].tolist() == ["30 (1)", "0", "99.86", "-10.0%", "0.40", "\u2013"]
+    assert shown.loc["GFE (N = 8)"].tolist() == ["30 (1)", "0", "99.86", "-10.0%", "0.40", "\u2013", "33%"]
     assert shown.loc["GFE (N = 2)"].tolist()[:2] == ["70 (2)", "2"]
     assert shown.loc["GFE-amd, uncapped", "longest step / bound, at the end"] == "3.50"
 
