@@ -68,6 +68,19 @@ def test_pages_check_the_exercises_that_there_are_and_offer_hints():
     assert callable(lessons.check) and callable(lessons.hint)
 
 
+HEAD = re.compile(r"(from|import) |setting = |page = |page\.begin")
+SHOWN = re.compile(r"\b(page|study|schematic|borrowed|[a-z]+_on_\w+|adjoint_\w+)\.|check\(")
+
+
+@pytest.mark.parametrize("number", ["01", "02", "03"])
+def test_half_of_the_code_that_is_seen_is_the_method(number):
+    """All but imports, parameters and the page's head, and lines that call for what a study makes, or for a check."""
+    code = [cell for cell in cells(number) if cell.cell_type == "code"]
+    seen = [(line, cell.metadata.get("tags")) for cell in code for line in cell.source.splitlines() if line.strip()]
+    method = [line for line, tags in seen if not (tags or HEAD.match(line) or SHOWN.search(line))]
+    assert len(method) >= len(seen) / 2, f"{len(method)} of {len(seen)} lines"
+
+
 def _rows(text, heading):
     """The rows of the table under a heading of page 00, as lists of their cells."""
     (table,) = [part for part in text.split("\n## ") if part.startswith(heading)]
