@@ -77,7 +77,7 @@ def test_the_errata_carry_what_was_measured_and_a_link_to_each_place(setting):
     links = re.findall(r"\]\(([^)#]+)#([^) ]+)\)", study.say_places())
     assert len(links) == len(paper()["erratum"]) == len(table.shown)
     assert all((ROOT / "notebooks" / notebook).exists() for notebook, _ in links)
-    assert ("02_adjoint_vs_approximate.ipynb", "What-does-the-approximation-leave-out?") in links
+    assert ("02_adjoint_vs_approximate.ipynb", "Which-signs-are-wrong,-and-how-do-we-know?") in links
 
 
 def test_the_erratum_on_step_sizes_shows_that_they_differ_and_that_the_batch_does_not_matter(one_thread):
