@@ -92,14 +92,14 @@ def say_integral(setting: Setting, left_out: pd.DataFrame) -> Text:
     longest, training = left_out[left_out.tau == left_out.tau.max()], neglected_in_training(setting)
     peak = listed([f"{row.share:.0%} ($\\tau$ = {row.tau:,g}, {row.images:,} images)" for row in peaks.itertuples()])
     return Text(
-        "*Reading it:* each curve is one decoder; "
-        "time runs to the right on the left, and to the left on the right. "
-        f"The neglected share peaks at {peak}, "
+        "*Reading it:* each curve is one decoder. In the left panel time runs to the right. "
+        "In the right panel it runs to the left, since the gradient gets smaller with time. "
+        f"The share that is dropped peaks at {peak}, "
         f"and at $\\tau = 10^4$ it is {listed([f'{share:.1%}' for share in longest.share])}. "
         "In the trainings of Figure 3 (left), at the last weights kept, "
         f"it is **{training['fixed grid']:.0%}** on the fixed grid and **{training['AMD']:.0%}** along AMD's steps. "
-        "A gradient that is off by such a share can still be a good direction: "
-        "what it does to learning is what Figure 3 shows."
+        "A gradient that is off by such a share can still be a good direction. "
+        "Figure 3 shows what it does to learning."
     )
 
 

@@ -9,7 +9,7 @@ from gfe_companion.methods import FLOW_TAU, METHODS, NESTEROV_TAU
 from gfe_companion.runs.profiles import Setting
 from gfe_companion.studies import borrowed
 from gfe_companion.studies.drawing import WIDTH
-from gfe_companion.studies.results import Picture, Text
+from gfe_companion.studies.results import Picture, Text, markdown
 from gfe_core.fixed_grid import FixedGrid
 from gfe_core.models import Decoder
 from gfe_core.nesterov import Nesterov
@@ -98,20 +98,23 @@ def rising(curves: pd.DataFrame) -> pd.DataFrame:
 
 
 def say_passes(curves: pd.DataFrame) -> Text:
-    """How often the second-order flow is the lower one, and how often a loss rises under either flow."""
-    lower = [
-        f"for {row.early:.0%} of all images and slices in the first half of the flow "
-        f"and for **{row.late:.0%}** of the images at its end (decoder of {row.Index:,} images)"
+    """How often the second-order flow is the lower one, and how often a loss rises under either flow, as a table."""
+    rises = rising(curves)
+    rows = [
+        {
+            "decoder": f"{row.Index:,} images",
+            "lower, first half": f"{row.early:.0%}",
+            "lower, at the end": f"{row.late:.0%}",
+            "rises, first order": f"{rises.gfe[row.Index]:.0%}",
+            "rises, second order": f"{rises.gfe_nesterov[row.Index]:.0%}",
+        }
         for row in ahead(curves).itertuples()
     ]
-    rises = [
-        f"for {row.gfe:.0%} of the images under the first-order flow "
-        f"and for {row.gfe_nesterov:.0%} under the second-order flow (decoder of {row.Index:,} images)"
-        for row in rising(curves).itertuples()
-    ]
     return Text(
-        f"*Reading it:* the second-order flow starts from rest. It is the lower one {'; '.join(lower)}. "
-        f"Somewhere on the way the loss rises {'; '.join(rises)}. "
+        "How often the second-order flow is the lower one: the share of all images and slices in the first half of "
+        "the flow, and of the images at its end. And the share of the images whose loss rises somewhere on the way:"
+        f"\n\n{markdown(pd.DataFrame(rows))}\n\n"
+        "*Reading it:* the second-order flow starts from rest, and so it is behind at first. "
         "Under the first-order flow a rise means that a slice was too long for the grid; "
         "the second-order flow may also just swing."
     )
@@ -166,7 +169,7 @@ def say_seen(curves: pd.DataFrame, sweep: pd.DataFrame) -> Text:
     return Text(
         "At equal decoder passes the second-order flow is ahead in the first half "
         f"for {(shares.early > 0.5).sum()} of {len(shares)} decoders and at the end for {(shares.late > 0.5).sum()}; "
-        f"each flow at its own best $\\tau$, it ends lower for {(best.gfe_nesterov < best.gfe).sum()}. "
+        f"with each flow at its own best $\\tau$ it ends lower for {(best.gfe_nesterov < best.gfe).sum()}. "
         "The coupled equation costs no further decoder pass: an image takes "
         f"{passes.gfe_nesterov} instead of {passes.gfe} for {curves.slice.max()} slices, "
         "of which the first is solved in closed form."

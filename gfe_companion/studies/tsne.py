@@ -85,6 +85,7 @@ def fig7(setting: Setting, points: pd.DataFrame) -> Picture:
 def _maps(setting: Setting, points: pd.DataFrame, name: str, data: str) -> Picture:
     part = points[(points.data == data) & (points.seed == setting.seeds[0])]
     figure, panels = plt.subplots(1, 2, figsize=(WIDTH, 3.6))
+    right = part.groupby("method").neighbours.mean()
     colors, when, title = plt.get_cmap("tab10"), stage_in_words(setting, data), setting.load().title
     for axes, method in zip(panels, (GFE, AE), strict=True):
         for label, own in part[part.method == method].groupby("label"):
@@ -93,9 +94,10 @@ def _maps(setting: Setting, points: pd.DataFrame, name: str, data: str) -> Pictu
             box = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": color}
             middle = own.x.median(), own.y.median(), str(label)
             axes.text(*middle, ha="center", va="center", fontsize=9, weight="bold", bbox=box)
-        axes.set(xticks=[], yticks=[], title=f"{METHODS[method].look.short}, {when}")
+        heading = f"{METHODS[method].look.short}, {when}"
+        axes.set(xticks=[], yticks=[])
+        axes.set_title(f"{heading}\n{right[method]:.0%} named right by {NEIGHBOURS} neighbours", fontsize=9)
     figure.suptitle(wrapped(f"t-SNE of the latents of {_count(setting):,} test images, {title}"), fontsize="medium")
-    right = part.groupby("method").neighbours.mean()
     alt = (
         f"t-SNE maps of latents of {title}, coloured and labelled by class, {when}. "
         f"The {NEIGHBOURS} nearest neighbours name the class right for "

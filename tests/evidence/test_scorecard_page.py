@@ -82,8 +82,6 @@ def test_the_errata_carry_what_was_measured_and_a_link_to_each_place(setting):
         said = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
         headings = {heading.replace(" ", "-") for heading in re.findall(r"(?m)^#+ (.*)$", said)}
         assert unquote(anchor) in headings, notebook
-            notebook
-        )
 
 
 def test_the_erratum_on_step_sizes_shows_that_they_differ_and_that_the_batch_does_not_matter(one_thread):

@@ -63,7 +63,7 @@ def test_who_is_ahead_is_counted_over_the_first_half_and_at_the_end():
     curves = losses([[4, 3, 2, 2, 2], [4, 3, 2, 2, 1]], [[4, 3.5, 1.5, 1, 1], [4, 3.5, 2.5, 1, 1.5]])
     found = nesterov_on_images.ahead(curves).loc[480]
     assert (found.early, found.late) == (0.25, 0.5)
-    assert "**50%** of the images" in nesterov_on_images.say_passes(curves)
+    assert "| 480 images | 25% | 50% | 0% | " in nesterov_on_images.say_passes(curves)
 
 
 def test_an_image_rises_once_its_loss_does_so_anywhere():

@@ -76,7 +76,7 @@ def test_the_table_has_the_pixels_below_and_no_map_of_them(setting):
 
 def test_a_map_shows_one_seed_and_each_label_at_the_median_of_its_class(setting):
     rows = [
-        (data, method, seed, 48, label, x + seed, 2 * x, 1.0)
+        (data, method, seed, 48, label, x + seed, 2 * x, float(x != 1))
         for data in study.STAGES
         for method in (study.GFE, study.AE)
         for seed in (0, 1)
@@ -87,8 +87,8 @@ def test_a_map_shows_one_seed_and_each_label_at_the_median_of_its_class(setting)
     three, eight = picture.figure.axes[1].texts
     assert (three.get_text(), three.get_position()) == ("3", (1.0, 2.0))
     assert (eight.get_text(), eight.get_position()) == ("8", (-2.0, -4.0))
-    assert picture.figure.axes[1].get_title() == "AE, after 48 images"
-    assert study.fig6(setting, points).figure.axes[0].get_title() == "GFE-amd, uncapped, trained"
+    assert picture.figure.axes[1].get_title() == "AE, after 48 images\n75% named right by 10 neighbours"
+    assert study.fig6(setting, points).figure.axes[0].get_title().startswith("GFE-amd, uncapped, trained\n")
     assert list(picture.data) == ["method", "seed", "images", "label", "x", "y"]
     assert len(picture.data) == 8 and set(picture.data.seed) == {0}
 

@@ -185,5 +185,5 @@ def ae_latents_do_not_cluster(read: Read) -> Finding:
     return Finding(
         all_of([holds(gap), holds(wrong)]),
         f"GFE − AE at 1 % = {gap}; the AE names {right:.0%} right",
-        "A picture without clusters does not mean that neighbours are of mixed classes.",
+        "Where fewer than half are named right, most images lie among those of other classes.",
     )
