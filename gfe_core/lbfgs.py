@@ -13,6 +13,7 @@ from gfe_core.encoding import Status
 from gfe_core.landscape import Landscape
 from gfe_core.trials import Scaled, StepSize, watched
 
+ENOUGH = 0.1  # of the decrease that the slope at a point promises for the step (Armijo)
 KNOWN = 1e-8  # the cosine of a move and of the turn of the gradient, below which they say nothing of the curvature
 
 
@@ -42,8 +43,10 @@ class LBFGSAMD(StepSize[LimitedState]):
 
     Each image keeps the last ``pairs`` moves, and how they turned its gradient. The direction is that of BFGS from
     gamma times the identity, gamma = m^T t / t^T t of the newest pair (Nocedal; the compact form of Byrd, Nocedal and
-    Schnabel). The trial is the full step, which a refusal shrinks by ``beta``; ``s_0`` is the first step. One forward
-    and one backward pass a trial. Memory of an image: 2 ``pairs`` + 8 vectors of d numbers, and no d x d.
+    Schnabel). The trial is the full step, which a refusal shrinks by ``beta``; ``s_0`` is the first step. A step counts
+    where the loss falls by a tenth of what its slope promises (Armijo): a first step that is far too long may lower the
+    loss a little, and lead where the decoder is flat. One forward and one backward pass a trial. Memory of an image:
+    2 ``pairs`` + 8 vectors of d numbers, and no d x d.
 
     ``lower`` and ``upper`` bound the latents that the solver sees: numbers, or tensors that broadcast to (B, d), a
     row for each image. A start outside is moved to the nearest point inside, and trial points likewise. Variables that
@@ -103,6 +106,10 @@ class LBFGSAMD(StepSize[LimitedState]):
             point = point.clamp(state.lower, state.upper)
             moved = state.z - point
         return Trial(point, (state.gradient * moved).sum(dim=1))
+
+    def falls(self, state: LimitedState, trial: Trial, at: Measured) -> Tensor:
+        """Where (b,) the loss falls by at least :data:`ENOUGH` of what its slope promises."""
+        return super().falls(state, trial, at) & (at.loss <= state.loss - ENOUGH * trial.predicted)
 
     def advance(self, state: LimitedState, trial: Trial, at: Measured, falls: Tensor) -> None:
         """Remember what the step has seen, in place of the oldest pair."""
