@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import Problem, linear_problem, mlp, quadratic, seeded
+from conftest import Problem, identity, linear_problem, mlp, quadratic, seeded
 from scipy import optimize
 from torch import Tensor, nn
 
@@ -111,6 +111,15 @@ def test_along_a_bent_valley_the_loss_falls_at_every_step_to_the_minimum():
         assert (losses.diff() < 0).all() and len(losses) > 10
     alone = LBFGSAMD(tolerance=0.0, max_trials=200).encode(objective.select(torch.tensor([7])), start[7:8])
     assert torch.equal(alone.steps, encoding.steps[7:8]) and torch.allclose(alone.z, encoding.z[7:8], atol=1e-9)
+
+
+def test_a_step_that_lowers_the_loss_by_less_than_a_tenth_of_its_promise_is_shrunk():
+    """On z^2 / 2 from 1 a step of length s lowers the loss by s - s^2 / 2 where its slope promises s."""
+    objective = Objective(identity(), torch.zeros(1, 1, dtype=torch.float64), quadratic)
+    start = torch.ones(1, 1, dtype=torch.float64)
+    for first, kept in ((1.7, 1.7), (1.9, 1.9 / 4)):
+        encoding = LBFGSAMD(s_0=first, tolerance=0.0, max_trials=2).encode(objective, start, record=True)
+        assert float(encoding.path.z[1, 0, 0]) == pytest.approx(1 - kept)
 
 
 # --- bounds
