@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 GRADIENTS, CURVATURE, CHECKS = "gradients in z", "looking at the curvature", "checking the batch"
 TRIALS, THETA, START, OPTIMISER = "choosing trials", "gradient in theta", "learning the start", "optimiser"
 PARTS = (GRADIENTS, TRIALS, THETA, CURVATURE, START, OPTIMISER, CHECKS)
-PRODUCTS, BY_ONEDNN = "matrix products of these gradients alone", "the same gradients with products by oneDNN"
+PRODUCTS, BY_ONEDNN = "the matrix products of these gradients", "the same gradients with products by oneDNN"
 
 
 class Clocked(Objective):
