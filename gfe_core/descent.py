@@ -103,6 +103,10 @@ class Rule(ABC, Generic[StateT]):
         """t (b,): by default the number of steps, since no flow is followed."""
         return state.steps.to(state.loss)
 
+    def falls(self, state: StateT, trial: Trial, at: Measured) -> Tensor:
+        """Where (b,) the loss falls, so that the step is taken: Eq. (9)."""
+        return (at.loss < state.loss) & (at.slope < math.inf)
+
     def stuck(self, state: StateT, trial: Trial) -> Tensor:
         """Where (b,) a refused ``trial`` says that the loss cannot fall any more: it is within the loss's rounding."""
         return trial.predicted <= ROUNDING * torch.finfo(state.loss.dtype).eps * state.loss.abs()
@@ -154,7 +158,7 @@ class Rule(ABC, Generic[StateT]):
                 active = active.select(under_way)
             trial, trials = self.propose(state), trials + 1
             at = self.measure(active, trial.point, state)
-            falls = (at.loss < state.loss) & (at.slope < math.inf)  # Eq. (9)
+            falls = self.falls(state, trial, at)
             stalled = ~falls
             if stalled.any():
                 stalled &= self.stuck(state, trial)

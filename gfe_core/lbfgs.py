@@ -13,6 +13,7 @@ from gfe_core.encoding import Status
 from gfe_core.landscape import Landscape
 from gfe_core.trials import Scaled, StepSize, watched
 
+ENOUGH = 0.1  # of the decrease that the slope at a point promises for the step (Armijo)
 KNOWN = 1e-8  # the cosine of a move and of the turn of the gradient, below which they say nothing of the curvature
 
 
@@ -21,11 +22,14 @@ class LimitedState(Scaled):
     """With each image's last pairs, how many it has seen, its direction, and its bounds.
 
     ``pairs`` (b, m, 2, d) holds the last m moves, and by how much the gradient turned, each pair scaled so that their
-    product is 1. Pair k stands at k modulo m. ``gamma`` (b,) is the first step, and then the scale that the newest pair
-    tells of. ``lower`` and ``upper`` are (b, d), or (b, 1) where they are the same for all latent variables.
+    product is 1. Pair k stands at k modulo m. ``inverse`` (b, m, m) is that of the matrix of products of each move with
+    its own turn and all later ones; bounds make it anew at each step. ``gamma`` (b,) is the first step, and then the
+    scale that the newest pair tells of. ``lower`` and ``upper`` are (b, d), or (b, 1) where they are the same for all
+    latent variables.
     """
 
     pairs: Tensor
+    inverse: Tensor
     seen: Tensor
     gamma: Tensor
     direction: Tensor
@@ -39,8 +43,10 @@ class LBFGSAMD(StepSize[LimitedState]):
 
     Each image keeps the last ``pairs`` moves, and how they turned its gradient. The direction is that of BFGS from
     gamma times the identity, gamma = m^T t / t^T t of the newest pair (Nocedal; the compact form of Byrd, Nocedal and
-    Schnabel). The trial is the full step, which a refusal shrinks by ``beta``; ``s_0`` is the first step. One forward
-    and one backward pass a trial. Memory of an image: 2 ``pairs`` + 8 vectors of d numbers, and no d x d.
+    Schnabel). The trial is the full step, which a refusal shrinks by ``beta``; ``s_0`` is the first step. A step counts
+    where the loss falls by a tenth of what its slope promises (Armijo): a first step that is far too long may lower the
+    loss a little, and lead where the decoder is flat. One forward and one backward pass a trial. Memory of an image:
+    2 ``pairs`` + 8 vectors of d numbers, and no d x d.
 
     ``lower`` and ``upper`` bound the latents that the solver sees: numbers, or tensors that broadcast to (B, d), a
     row for each image. A start outside is moved to the nearest point inside, and trial points likewise. Variables that
@@ -86,7 +92,8 @@ class LBFGSAMD(StepSize[LimitedState]):
         gamma = self.first_step(objective, at, z)
         state = LimitedState(
             **watched(at, z, steps), s=torch.ones_like(gamma), pairs=z.new_zeros(len(z), self.pairs, 2, z.shape[1]),
-            seen=torch.zeros_like(steps), gamma=gamma, direction=z, lower=lower, upper=upper,
+            inverse=z.new_zeros(len(z), self.pairs, self.pairs), seen=torch.zeros_like(steps), gamma=gamma, direction=z,
+            lower=lower, upper=upper,
         )  # fmt: skip
         state.direction = self.direction(state)
         return state
@@ -100,6 +107,10 @@ class LBFGSAMD(StepSize[LimitedState]):
             moved = state.z - point
         return Trial(point, (state.gradient * moved).sum(dim=1))
 
+    def falls(self, state: LimitedState, trial: Trial, at: Measured) -> Tensor:
+        """Where (b,) the loss falls by at least :data:`ENOUGH` of what its slope promises."""
+        return super().falls(state, trial, at) & (at.loss <= state.loss - ENOUGH * trial.predicted)
+
     def advance(self, state: LimitedState, trial: Trial, at: Measured, falls: Tensor) -> None:
         """Remember what the step has seen, in place of the oldest pair."""
         moved, turned = trial.point - state.z, at.gradient - state.gradient
@@ -109,11 +120,21 @@ class LBFGSAMD(StepSize[LimitedState]):
         stored = state.pairs.view(-1, pair.shape[1])
         oldest = torch.arange(0, len(stored), self.pairs, device=pair.device) + state.seen % self.pairs
         stored.index_copy_(0, oldest, torch.where(known[:, None], pair, stored[oldest]))
+        if not self.bounded:
+            state.inverse = self._inverse(state, known, pair[:, moved.shape[1] :])
         state.seen = state.seen + known
         state.gamma = torch.where(known, along / turned.square().sum(dim=1), state.gamma)
         state.s = torch.where(falls, 1.0, self.beta * state.s)
         self.accept(state, trial, at, falls)
         state.direction = self.direction(state)
+
+    def _inverse(self, state: LimitedState, known: Tensor, turn: Tensor) -> Tensor:
+        """The inverse after a new pair with this ``turn`` (b, d), where it is ``known``: one column in one's place."""
+        new = known[:, None] & (torch.arange(self.pairs, device=turn.device) == (state.seen % self.pairs)[:, None])
+        rest = state.inverse.masked_fill(new[:, :, None] | new[:, None], 0.0)
+        products = torch.bmm(state.pairs[:, :, 0], turn[:, :, None])
+        column = torch.baddbmm(new[:, :, None].to(rest), rest, products, alpha=-1)
+        return torch.where(new[:, None], column, rest)
 
     def endings(self, state: LimitedState) -> list[tuple[Status, Tensor]]:
         """Where the convergence curve is flat, or where the bounds hold every variable."""
@@ -126,37 +147,29 @@ class LBFGSAMD(StepSize[LimitedState]):
 
     def direction(self, state: LimitedState) -> Tensor:
         """The inverse curvature that the pairs tell of, times the gradient: (b, d)."""
-        gradient, pairs = state.gradient, state.pairs
-        known = torch.arange(self.pairs, device=pairs.device) < state.seen[:, None]
-        scaled = state.gamma[:, None] * gradient
+        gradient, pairs, gamma = state.gradient, state.pairs, state.gamma[:, None]
         if not self.bounded:
-            return self._among(gradient, pairs, known, state)
-        there = state.z - scaled
+            return self._among(gradient, pairs, state.inverse, gamma)
+        scaled = gamma * gradient
+        there, each = state.z - scaled, torch.arange(self.pairs, device=pairs.device)
         free = ~((there <= state.lower) & (gradient > 0) | (there >= state.upper) & (gradient < 0))
         pairs = pairs * free[:, None, None]
-        moved, turned = pairs.unbind(dim=2)
-        along = (moved * turned).sum(dim=2)
-        known = known & (along > KNOWN * moved.norm(dim=2) * turned.norm(dim=2))
-        pairs = pairs * torch.where(known, along.rsqrt(), 0.0)[:, :, None, None]
-        return torch.where(free, self._among(gradient * free, pairs, known, state), scaled)
+        moves, turns = pairs.unbind(dim=2)
+        along = (moves * turns).sum(dim=2)
+        known = (each < state.seen[:, None]) & (along > KNOWN * moves.norm(dim=2) * turns.norm(dim=2))
+        moves, turns = (pairs * torch.where(known, along.rsqrt(), 0.0)[:, :, None, None]).unbind(dim=2)
+        order = (each - state.seen[:, None]) % self.pairs  # 0 for the oldest
+        upper = torch.bmm(moves, turns.mT) * (order[:, :, None] < order[:, None]) + torch.eye(self.pairs).to(pairs)
+        pairs, inverse = torch.stack([moves, turns], dim=2), torch.linalg.inv_ex(upper)[0]
+        return torch.where(free, self._among(gradient * free, pairs, inverse, gamma), scaled)
 
-    def _among(self, gradient: Tensor, pairs: Tensor, known: Tensor, state: LimitedState) -> Tensor:
-        """The same for those ``pairs`` that are ``known`` (b, m), by the compact form."""
-        size, (each, gamma) = self.pairs, (torch.arange(self.pairs, device=pairs.device), state.gamma[:, None])
-        by_age = (state.seen[:, None] + each) % size  # where they stand, the oldest first
-        rows = pairs.flatten(1, 2)  # a move, a turn, and so on
-        along = torch.bmm(rows, gradient[:, :, None]).view(-1, size, 2)
-        products = torch.bmm(rows, pairs[:, :, 1].mT).view(-1, size, 2, size)
-        place = (by_age[:, :, None] * size + by_age[:, None, :]).flatten(1)
-        upper, turns = (part.flatten(1).gather(1, place).view(-1, size, size) for part in products.unbind(dim=2))
-        by_moves, by_turns = (part.gather(1, by_age) for part in along.unbind(dim=2))
-        upper = upper.triu(1) + torch.eye(size, dtype=upper.dtype, device=upper.device)
-        w = torch.linalg.solve_triangular(upper, by_moves[:, :, None], upper=True)
-        v = known.gather(1, by_age) * w[:, :, 0] + gamma * (torch.bmm(turns, w)[:, :, 0] - by_turns)
-        u = torch.linalg.solve_triangular(upper.mT, v[:, :, None], upper=False)
-        age = (each - state.seen[:, None]) % size
-        weights = torch.stack([part[:, :, 0].gather(1, age) for part in (u, -gamma[:, :, None] * w)], dim=2).flatten(1)
-        direction = torch.addcmul(torch.bmm(weights[:, None], rows)[:, 0], gamma, gradient)
+    def _among(self, gradient: Tensor, pairs: Tensor, inverse: Tensor, gamma: Tensor) -> Tensor:
+        """The same for ``pairs`` with this ``inverse``, by the compact form of Byrd, Nocedal and Schnabel."""
+        moves, turns = pairs.unbind(dim=2)
+        w = torch.bmm(inverse, torch.bmm(moves, gradient[:, :, None]))
+        q = torch.baddbmm(gradient[:, None], w.mT, turns, beta=-1)  # what of the gradient the pairs do not explain
+        u = torch.bmm(torch.baddbmm(w, turns, gamma[:, None] * q.mT).mT, inverse)
+        direction = torch.baddbmm(gamma[:, None] * q, u, moves, beta=-1)[:, 0]
         downhill = (direction * gradient).sum(dim=1, keepdim=True) > 0  # but for rounding
         return torch.where(downhill, direction, gamma * gradient)
 

@@ -14,18 +14,16 @@ import torch
 from torch import Tensor, nn
 
 from gfe_companion.datasets import load
-from gfe_companion.methods import FAST, MANY, Entrant
-from gfe_companion.methods.baselines import AdamEncoder, LBFGSEncoder, OdeEncoder
-from gfe_companion.methods.peers import OptimistixEncoder, ScipyEncoder, missing, say_missing
+from gfe_companion.methods import FAST, products
+from gfe_companion.methods.against_peers import Racer, racers
+from gfe_companion.methods.peers import OptimistixEncoder, missing, say_missing
 from gfe_companion.runs.profiles import Setting
 from gfe_companion.runs.race import started
 from gfe_companion.runs.store import hardware, run_grid
 from gfe_companion.runs.train_shaped import TrainShaped
 from gfe_companion.studies.beyond_peers import PUBLISHED, TARGET
-from gfe_core.accelerated import QuasiNewtonAMD
 from gfe_core.encoding import Encoding, Solver
 from gfe_core.lbfgs import LBFGSAMD
-from gfe_core.levenberg_marquardt import GaussNewtonBFGS
 from gfe_core.objective import Objective
 from gfe_core.training import encode_all
 from gfe_core.warm import WarmEncoder
@@ -36,21 +34,10 @@ TRAINED = 48_000  # training images of each decoder
 SHAPES = (
     ("mnist", 20, False), ("mnist", 5, False), ("mnist", 64, False), ("mnist", 128, False), ("fashion_mnist", 20, True),
 )  # fmt: skip  # the first one encodes many images too
-TOLERANCES = (3e-3, 1e-3, 3e-4, 1e-4, 5e-5, 2e-5, 1e-5, 3e-6, 1e-6)
-LOOSE = (0.06, 0.03, 0.02, 0.01, 0.006, 0.003, 0.001, 3e-4, 1e-4)  # of optimistix, whose test is a stricter one
-STEPS = (15, 25, 40, 60, 80, 120, 160, 240)
 WORSE = 1.01  # times the best loss of an image, above which it is in a worse basin
 SETTLED = 1e-5  # a ladder ends where a rung lowers the mean loss by no more than this, relative
 LIMIT_S = 3.0  # seconds of an encoding, after which a ladder ends
 SLOW = 4  # times the seconds of the fastest peer from that start, beyond which one timing is enough
-
-
-@dataclass(frozen=True)
-class Racer:
-    """An entrant, and whether it is of this project."""
-
-    entrant: Entrant
-    ours: bool
 
 
 @dataclass(frozen=True)
@@ -61,40 +48,6 @@ class Rung:
     losses: Tensor
     seconds: float
     passes: int
-
-
-def racers() -> list[Racer]:
-    """Everyone, cold and warm; those of optimistix only where it is installed."""
-
-    def ladder(solver: Solver) -> tuple[Solver, ...]:
-        fields = {"share": 0.0, "max_trials": MANY}
-        return tuple(replace(solver, tolerance=tolerance, **fields) for tolerance in TOLERANCES)  # type: ignore[type-var]
-
-    def jax(method: str, pairs: Iterable[int]) -> tuple[tuple[Solver, ...], ...]:
-        return tuple(tuple(OptimistixEncoder(method, tol, pairs=count) for tol in LOOSE) for count in pairs)
-
-    limited = tuple(ladder(LBFGSAMD(pairs=pairs)) for pairs in (5, 8, 10))
-    near = tuple(ladder(LBFGSAMD(s_0=1.0, patience=1, pairs=pairs)) for pairs in (5, 8, 10))
-    joint = tuple(tuple(LBFGSEncoder(rate, steps) for steps in STEPS) for rate in (0.3, 1.0))
-    scipy = tuple(tuple(ScipyEncoder(steps, pairs) for steps in STEPS) for pairs in (10, 30))
-    ours = [
-        Entrant("LBFGSAMD", limited), Entrant("QuasiNewtonAMD", (ladder(QuasiNewtonAMD()),)),
-        Entrant("GaussNewtonBFGS", (ladder(GaussNewtonBFGS()),)),
-        Entrant("LBFGSAMD", near, warm=True),
-        Entrant("QuasiNewtonAMD", (ladder(QuasiNewtonAMD(s_0=1.0, patience=1)),), warm=True),
-        Entrant("GaussNewtonBFGS", (ladder(GaussNewtonBFGS(patience=2)),), warm=True),
-    ]  # fmt: skip
-    peers = [
-        Entrant("torch LBFGS, joint", joint), Entrant("SciPy L-BFGS-B, joint", scipy),
-        Entrant("torch Adam", tuple(tuple(AdamEncoder(rate, 5 * n) for n in STEPS[1::2]) for rate in (0.1, 0.3))),
-        Entrant("torchdiffeq dopri5", (tuple(OdeEncoder("dopri5", tau) for tau in (100, 300, 1e3, 1e4)),)),
-        Entrant("torch LBFGS, joint", joint, warm=True),
-    ]  # fmt: skip
-    if not missing():
-        for warm in (False, True):
-            peers.append(Entrant("optimistix LBFGS", jax("LBFGS", (5, 10, 20)), warm))
-            peers.append(Entrant("optimistix BFGS", jax("BFGS", (0,)), warm))
-    return [Racer(entrant, True) for entrant in ours] + [Racer(entrant, False) for entrant in peers]
 
 
 def climbed(ladder: Iterable[Solver], decoder: nn.Module, images: Tensor, limit_s: float) -> list[Rung]:
@@ -114,7 +67,8 @@ def climbed(ladder: Iterable[Solver], decoder: nn.Module, images: Tensor, limit_
 def warm_up(solver: Solver, decoder: nn.Module, images: Tensor) -> None:
     """One call that does not count: with all ``images`` where it compiles for their number, else with a few."""
     within = solver.settings.solver if isinstance(solver, WarmEncoder) else solver
-    solver.encode(Objective(decoder, images if isinstance(within, OptimistixEncoder) else images[:16]))
+    compiles = isinstance(within, OptimistixEncoder) or isinstance(decoder, products.Padded)
+    solver.encode(Objective(decoder, images if compiles else images[:16]))
 
 
 def chosen(rungs: list[Rung], best: Tensor) -> tuple[Rung, bool]:
@@ -136,8 +90,10 @@ def race(
     seconds (median of ``timings``, in turn with the others'), low, high. Those of more images lack end and basins.
     """
     few = images[:FEW]
-    climbs = [[r for ladder in racer.entrant.ladders for r in climbed(ladder, decoder, few, limit_s)]
-              for racer in everyone]  # fmt: skip
+    onednn = products.by_onednn(decoder)
+    drawn = [onednn if racer.onednn else decoder for racer in everyone]
+    climbs = [[r for ladder in racer.entrant.ladders for r in climbed(ladder, by, few, limit_s)]
+              for racer, by in zip(everyone, drawn, strict=True)]  # fmt: skip
     best = torch.stack([rung.losses for rungs in climbs for rung in rungs]).min(dim=0).values
     picked = [chosen(rungs, best) for rungs in climbs]
     pace = {False: math.inf, True: math.inf}  # of the fastest peer, by start
@@ -147,9 +103,9 @@ def race(
     fast = [rung.seconds <= SLOW * pace[racer.entrant.warm] for racer, (rung, _) in zip(everyone, picked, strict=True)]
     clocks = [[rung.seconds] for rung, _ in picked]
     for turn in range(repeats):
-        for clock, (rung, _), quick in zip(clocks, picked, fast, strict=True):
+        for clock, (rung, _), by, quick in zip(clocks, picked, drawn, fast, strict=True):
             if quick:
-                seconds, _ = _timed(rung.solver, decoder, few)
+                seconds, _ = _timed(rung.solver, by, few)
                 clock[turn:] = [seconds]  # the first is that of the sweep, which goes
     rows = []
     for racer, rungs, (rung, within), clock in zip(everyone, climbs, picked, clocks, strict=True):
@@ -158,12 +114,16 @@ def race(
         row |= {"end": float(last.mean() / best.mean()) - 1, "basins": float((last > WORSE * best).double().mean())}
         rows.append(row | {"within": within} | _of(clock))
     for count in [count for count in counts if count > FEW]:
-        entered = [(racer, rung) for racer, (rung, _), quick in zip(everyone, picked, fast, strict=True) if quick]
+        entered = [
+            (racer, rung.solver, by)
+            for racer, (rung, _), by, quick in zip(everyone, picked, drawn, fast, strict=True)
+            if quick
+        ]
         rows += many(decoder, images[:count], entered)
     return pd.DataFrame(rows)
 
 
-def many(decoder: nn.Module, images: Tensor, quick: list[tuple[Racer, Rung]]) -> list[dict]:
+def many(decoder: nn.Module, images: Tensor, quick: list[tuple[Racer, Solver, nn.Module]]) -> list[dict]:
     """Rows for all ``images``, :data:`BATCH` at a time and one encoder after another on each batch.
 
     The seconds are the median batch's times the number of batches. The best losses are the lowest of all of these, and
@@ -173,19 +133,19 @@ def many(decoder: nn.Module, images: Tensor, quick: list[tuple[Racer, Rung]]) ->
     clocks: list[list[float]] = [[] for _ in quick]
     losses: list[list[Tensor]] = [[] for _ in quick]
     passes, bests = [0] * len(quick), []
-    for _, rung in quick:
-        warm_up(rung.solver, decoder, batches[0])
+    for _, solver, by in quick:
+        warm_up(solver, by, batches[0])
     for batch in batches:
-        for place, (_, rung) in enumerate(quick):
-            seconds, encoding = _timed(rung.solver, decoder, batch)
+        for place, (_, solver, by) in enumerate(quick):
+            seconds, encoding = _timed(solver, by, batch)
             clocks[place].append(seconds)
             losses[place].append(encoding.loss.double())
             passes[place] += encoding.evaluations
         thorough = [e.loss.double() for e in encode_all(decoder, batch, LBFGSAMD(tolerance=1e-6), batch_size=BATCH)]
         bests.append(torch.stack([*(found[-1] for found in losses), *thorough]).min(dim=0).values)
     best, rows = torch.cat(bests), []
-    for place, (racer, rung) in enumerate(quick):
-        row = _row(racer, len(images), rung.solver, torch.cat(losses[place]), best)
+    for place, (racer, solver, _) in enumerate(quick):
+        row = _row(racer, len(images), solver, torch.cat(losses[place]), best)
         row |= {"passes": passes[place] / len(images), "within": row["above"] <= TARGET}
         rows.append(row | {name: value * (len(batches) if name != "timings" else 1) for name, value in
                            _of(clocks[place]).items()})  # fmt: skip
@@ -208,7 +168,7 @@ def measured(setting: Setting, counts: Iterable[int], repeats: int, limit_s: flo
         decoder, images = config.decoder(), load(config.dataset, setting.source()).test.images
         decoder.load_state_dict(kept.weights[str(TRAINED)])
         entrants = started([racer.entrant for racer in everyone], kept.weights[f"{TRAINED} start"])
-        ready = [Racer(entrant, racer.ours) for entrant, racer in zip(entrants, everyone, strict=True)]
+        ready = [replace(racer, entrant=entrant) for entrant, racer in zip(entrants, everyone, strict=True)]
         frame = race(decoder, images, ready, counts if config == configs[0] else (), repeats, limit_s)
         print(f"raced: {config.dataset}, {config.shape}", flush=True)
         about = {"dataset": config.dataset, "latent_dim": config.latent_dim, "convolutional": config.convolutional}

@@ -67,7 +67,8 @@ def _notes(peers: pd.DataFrame) -> str:
         "before.",
         "In brackets: the encoder ends further above the best than that; the seconds are those to where it ends. The "
         "share is that of images which it leaves more than 1 % above their best, in a worse basin. “joint”: all images "
-        "as one vector; “warm”: from the training's linear map, in its coordinates.",
+        "as one vector; “oneDNN”: the decoder's products go through oneDNN in the place of torch's own; "
+        "“warm”: from the training's linear map, in its coordinates.",
     ]
     lacking = one.missing
     return " ".join([*told, f"Not installed there: {lacking}."] if isinstance(lacking, str) and lacking else told)

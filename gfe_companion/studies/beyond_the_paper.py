@@ -6,7 +6,7 @@ import pandas as pd
 
 from gfe_companion.runs.configs import RunConfig
 from gfe_companion.runs.profiles import Setting
-from gfe_companion.studies import beyond_plans, beyond_tuned_plans
+from gfe_companion.studies import beyond_iteration, beyond_plans, beyond_tuned_plans
 from gfe_companion.studies.beyond_peers import PUBLISHED
 from gfe_companion.studies.beyond_race import fewest_cold
 from gfe_companion.studies.results import Text
@@ -17,7 +17,7 @@ READS = (PUBLISHED,)  # files beside its runs
 
 def needs(setting: Setting) -> list[RunConfig]:
     """Every run that notebook 08 rests on."""
-    return beyond_plans.planned(setting) + beyond_tuned_plans.planned(setting)
+    return [*beyond_plans.planned(setting), *beyond_tuned_plans.planned(setting), beyond_iteration.plan(setting)]
 
 
 def say_answers(curves: pd.DataFrame, race: pd.DataFrame) -> Text:

@@ -127,7 +127,7 @@ def test_without_optimistix_the_race_says_so_and_goes_on(monkeypatch, capsys, tm
 
 
 def test_everyone_has_ladders_and_peers_stand_beside_ours(monkeypatch):
-    monkeypatch.setattr(bench_peers, "missing", list)
+    monkeypatch.setattr("gfe_companion.methods.against_peers.missing", list)
     everyone = bench_peers.racers()
     assert len({(racer.entrant.name, racer.entrant.warm) for racer in everyone}) == len(everyone)
     assert all(ladder for racer in everyone for ladder in racer.entrant.ladders)

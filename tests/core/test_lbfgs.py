@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import Problem, linear_problem, mlp, quadratic, seeded
+from conftest import Problem, identity, linear_problem, mlp, quadratic, seeded
 from scipy import optimize
 from torch import Tensor, nn
 
@@ -89,6 +89,37 @@ def test_each_accepted_step_is_that_of_the_two_loops(kind, size):
             if (there - here) @ (later - gradient) > 0:
                 pairs.append((there - here, later - gradient))
     assert steps > 20
+
+
+class Valley(nn.Module):
+    """The residuals of Rosenbrock's function, whose minimum lies at the end of a bent valley, at (1, 1)."""
+
+    latent_dim = 2
+
+    def forward(self, z: Tensor) -> Tensor:
+        return torch.stack([1 - z[:, 0], 10 * (z[:, 1] - z[:, 0].square())], dim=1)
+
+
+def test_along_a_bent_valley_the_loss_falls_at_every_step_to_the_minimum():
+    images = torch.zeros(12, 2, dtype=torch.float64)
+    start = 2 * torch.randn(12, 2, generator=seeded(5), dtype=torch.float64)
+    objective = Objective(Valley(), images, quadratic)
+    encoding = LBFGSAMD(tolerance=0.0, max_trials=200).encode(objective, start, record=True)
+    assert torch.allclose(encoding.z, torch.ones_like(encoding.z), atol=1e-6)
+    for image in range(12):
+        losses = encoding.path.loss[: int(encoding.steps[image]) + 1, image]
+        assert (losses.diff() < 0).all() and len(losses) > 10
+    alone = LBFGSAMD(tolerance=0.0, max_trials=200).encode(objective.select(torch.tensor([7])), start[7:8])
+    assert torch.equal(alone.steps, encoding.steps[7:8]) and torch.allclose(alone.z, encoding.z[7:8], atol=1e-9)
+
+
+def test_a_step_that_lowers_the_loss_by_less_than_a_tenth_of_its_promise_is_shrunk():
+    """On z^2 / 2 from 1 a step of length s lowers the loss by s - s^2 / 2 where its slope promises s."""
+    objective = Objective(identity(), torch.zeros(1, 1, dtype=torch.float64), quadratic)
+    start = torch.ones(1, 1, dtype=torch.float64)
+    for first, kept in ((1.7, 1.7), (1.9, 1.9 / 4)):
+        encoding = LBFGSAMD(s_0=first, tolerance=0.0, max_trials=2).encode(objective, start, record=True)
+        assert float(encoding.path.z[1, 0, 0]) == pytest.approx(1 - kept)
 
 
 # --- bounds

@@ -10,6 +10,7 @@ import torch
 
 from gfe_companion.methods import COLD_TEST, FAST, FAST_TEST, UNCAPPED
 from gfe_companion.runs.configs import Evaluate, Optimum, Race
+from gfe_companion.runs.iteration import Iteration
 from gfe_companion.runs.profiles import Setting
 from gfe_companion.runs.ways import Ways
 from gfe_companion.studies import beyond_clock, beyond_inexact, beyond_optimum, beyond_plans, beyond_stability
@@ -43,7 +44,7 @@ BOTH = curves(
 def test_the_notebook_needs_all_its_runs_each_once(setting):
     needed = study.needs(setting)
     assert len(needed) == len(set(needed))
-    assert {type(config) for config in needed} == {Evaluate, Optimum, Race, Ways}
+    assert {type(config) for config in needed} == {Evaluate, Iteration, Optimum, Race, Ways}
     for make in (beyond_plans.curves, beyond_plans.stability, beyond_plans.auto_decoders):
         assert set(make(setting).config) <= set(needed)
 
