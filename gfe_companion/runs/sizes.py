@@ -151,7 +151,7 @@ PROFILES = {
             pool_from=2, slices=25, drawn_slices=200, flow_images=1920, adjoint_slices=100, adjoint_images=320,
             flow_validation_images=50, flow_seeds=2, stiff_images=1,
             watched_images=1920, fine_seeds=2, coarse_images=8,
-            converged_seeds=2, few_images=1920, epoch_share=0.0768, map_images=1000, excess_images=100,
+            converged_seeds=2, few_images=1920, epoch_share=0.0768, map_images=1000, excess_images=50,
             available_images=(120, 480, 1920), available_ae=(9600, 40_000, 40_000),
             available_gfe=(5760, 9600, 9600), available_seeds=(2, 2, 2), available_other_seeds=(0, 2, 0),
             available_points=5, available_reference=480, available_validation=40, available_tested=200,

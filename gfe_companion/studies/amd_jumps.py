@@ -130,8 +130,8 @@ def fig_later(setting: Setting, curves: pd.DataFrame) -> Picture:
             axes.plot(stops, [0.03] * len(stops), "x", color=drawn["color"], transform=axes.get_xaxis_transform())
             marked += len(jumped) + len(stops)
     axes.set(yscale="log", xlabel=f"iterations of {BATCH} images", ylabel="validation cross-entropy")
-    axes.yaxis.set_major_formatter("{x:.2f}")
-    axes.yaxis.set_minor_formatter("{x:.2f}")
+    axes.yaxis.set_major_formatter("{x:.3g}")
+    axes.yaxis.set_minor_formatter("{x:.3g}")
     figure.legend(loc="outside lower center", ncols=3, fontsize=8)
     title = setting.load().title
     heading = f"{title}: rises above {100 * JUMP:.0f} % (stars) and trainings that broke off (crosses): {marked}"

@@ -58,8 +58,8 @@ def fig3_right(setting: Setting, curves: pd.DataFrame) -> Picture:
         for stop in curves.iterations[~finite & (curves.method == method)]:
             axes.plot(stop, 0.03, "x", color=look.color, transform=axes.get_xaxis_transform())
     axes.set(yscale="log", xlabel=f"iterations of {BATCH} images", ylabel="validation cross-entropy")
-    axes.yaxis.set_major_formatter("{x:.2f}")
-    axes.yaxis.set_minor_formatter("{x:.2f}")
+    axes.yaxis.set_major_formatter("{x:.3g}")
+    axes.yaxis.set_minor_formatter("{x:.3g}")
     several = f"mean and 95 % interval, {count} seeds" if count > 1 else "one seed"
     thin = f"; thin: {' or '.join(map(str, sorted(longer)))} of them" * bool(longer)
     heading = f"{title}, fixed grids of {setting.profile.slices} slices ({several}{thin})"

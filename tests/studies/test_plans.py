@@ -70,6 +70,7 @@ def test_every_profile_names_all_its_runs_once(profile):
         "Evaluate",
         "Latents",
         "Stiffness",
+        "Coarseness",
         "TrainByAdjoint",
         "TrainStored",
         "Optimum",
