@@ -177,7 +177,7 @@ PROFILES = {
             opponent_seeds=3, opponent_settings=2, opponent_seen=96_000, opponent_shifts=160_000, opponent_gfe=64_000,
             beyond_seeds=3, beyond_images=800_000, beyond_tested=1000, stability_images=76_800, optimum_images=100,
             race_images=128, race_passes=2000,
-            clock_budgets=(3.0, 8.0, 20.0, 48.0, 120.0), clock_seeds=3, clock_sweep=10.0, clock_settings=20,
+            clock_budgets=(3.0, 8.0, 20.0, 48.0, 120.0), clock_seeds=3, clock_sweep=10.0, clock_settings=24,
             clock_recipes=(8.0, 48.0), clock_networks=20.0, clock_validated=500, clock_tested=1000, clock_trials=200,
         ),
     )

@@ -72,12 +72,12 @@ class Tuning:
         return CosineRecipe(self.batch, self.rate, until=images) if falls else Recipe(self.batch, self.rate)
 
 
-FINAL = (Tuning("Adam", 2e-3, 64), Tuning("Adam", 2e-3, 16))  # what all seeds and budgets get
+FINAL = (Tuning("Adam", 3e-3, 64), Tuning("Adam", 2e-3, 16))  # what all seeds and budgets get
 SWEPT = FINAL + tuple(
     tuning
     for schedule in SCHEDULES
     for batch in (64, 16)
-    for optimiser, rates in (("Adam", (4e-3, 2e-3, 1e-3)), ("RMSprop", (1e-3, 5e-4)))
+    for optimiser, rates in (("Adam", (4e-3, 3e-3, 2e-3, 1e-3)), ("RMSprop", (1e-3, 5e-4)))
     for rate in rates
     if (tuning := Tuning(optimiser, rate, batch, schedule)) not in FINAL
 )
@@ -88,7 +88,7 @@ RECIPES = {
     "AE": (TRAINERS["ae"], FINAL[0]),
     "GFE, five trials": (TRAINERS["gfe_fast"], FINAL[0]),
     "three trials": (Trainer(with_trials(3), ((64, 3200),)), FINAL[0]),
-    "three trials, batch 128": (Trainer(with_trials(3), ((128, 3700),)), Tuning("Adam", 2e-3, 128)),
+    "three trials, batch 128": (Trainer(with_trials(3), ((128, 3700),)), Tuning("Adam", 3e-3, 128)),
     "map and curvature every 40 batches": (Trainer(replace(FAST, refresh=40), ((64, 2900),)), FINAL[0]),
     "an AE for half the time, then GFE": (Trainer(FAST, ((64, 2700),), ae_share=0.5), FINAL[0]),
     f"{REHEARSED} rehearsals": (TRAINERS["gfe_rehearsed"], FINAL[0]),
