@@ -14,6 +14,8 @@ from torch import Generator, Tensor
 from gfe_core.objective import bce
 from gfe_core.steps import AutoEncoderStep, EncodingStep, add_to_grad, encoded
 
+TINY = 1e-12  # in the place of no slope at all
+
 
 class Recent:
     """The last ``capacity`` images that were encoded, with their latents."""
@@ -51,14 +53,16 @@ class RehearsedStep:
 
     A rehearsal is Eq. (6) at the kept latents: one forward pass, and one backward pass for theta and z together. Each
     of its latents then makes one step of ``length`` along -L L^T grad_z, in the coordinates of the warm encoder. No
-    trial is tested, so that this step may raise the loss; an encoding never does. A batch that is drawn while images
-    are rehearsed counts as seen and is not looked at.
+    trial is tested, so that this step may raise the loss; an encoding never does. With u = L^T grad_z it promises to
+    lower the loss by about |u|^2; one that promises more than ``share`` of the loss is shortened to that. A batch
+    that is drawn while images are rehearsed counts as seen and is not looked at.
     """
 
     def __init__(
-        self, encoding: EncodingStep, rehearsals: int, capacity: int, generator: Generator, length: float = 0.7
-    ) -> None:
-        self.encoding, self.rehearsals, self.length = encoding, rehearsals, length
+        self, encoding: EncodingStep, rehearsals: int, capacity: int, generator: Generator, length: float = 0.7,
+        share: float = 0.02,
+    ) -> None:  # fmt: skip
+        self.encoding, self.rehearsals, self.length, self.share = encoding, rehearsals, length, share
         self.recent, self.generator, self.updates = Recent(capacity), generator, 0
 
     @property
@@ -88,9 +92,11 @@ class RehearsedStep:
         losses = bce(self.encoding.decoder(z), self.recent.images[index])
         losses.sum().backward()
         assert z.grad is not None
-        slope = z.grad + self.solver.settings.penalty * z.detach()
         factor = self.solver.state["factor"]
-        self.recent.z[index] = z.detach() - self.length * slope @ factor @ factor.T
+        u = (z.grad + self.solver.settings.penalty * z.detach()) @ factor
+        promised = u.square().sum(dim=1).clamp(min=TINY)
+        shortened = (self.share * losses.detach() / promised).sqrt().clamp(max=1.0)
+        self.recent.z[index] = z.detach() - self.length * shortened[:, None] * u @ factor.T
         return losses.detach()
 
     def state_dict(self) -> dict[str, Any]:

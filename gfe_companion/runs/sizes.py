@@ -159,8 +159,8 @@ PROFILES = {
             opponent_shifts=25_600, opponent_gfe=9600,
             beyond_seeds=1, beyond_images=25_600, beyond_tested=250, stability_images=3840, optimum_images=25,
             race_images=32, race_passes=300,
-            clock_budgets=(4.0, 10.0), clock_seeds=2, clock_sweep=1.0, clock_settings=8,
-            clock_recipes=(10.0,), clock_networks=2.0, clock_validated=150, clock_tested=200, clock_trials=200,
+            clock_budgets=(3.0, 12.0), clock_seeds=2, clock_sweep=1.0, clock_settings=8,
+            clock_recipes=(12.0,), clock_networks=2.0, clock_validated=150, clock_tested=200, clock_trials=200,
         ),
         Profile(
             name="paper", seeds=(0, 1, 2, 3, 4), table1_images=TABLE1_IMAGES, literal_amd=True, test_images=10_000,
@@ -177,8 +177,8 @@ PROFILES = {
             opponent_seeds=3, opponent_settings=2, opponent_seen=96_000, opponent_shifts=160_000, opponent_gfe=64_000,
             beyond_seeds=3, beyond_images=800_000, beyond_tested=1000, stability_images=76_800, optimum_images=100,
             race_images=128, race_passes=2000,
-            clock_budgets=(4.0, 9.0, 20.0, 48.0, 110.0), clock_seeds=3, clock_sweep=10.0, clock_settings=20,
-            clock_recipes=(9.0, 48.0), clock_networks=20.0, clock_validated=500, clock_tested=1000, clock_trials=200,
+            clock_budgets=(3.0, 8.0, 20.0, 48.0, 120.0), clock_seeds=3, clock_sweep=10.0, clock_settings=24,
+            clock_recipes=(8.0, 48.0), clock_networks=20.0, clock_validated=500, clock_tested=1000, clock_trials=200,
         ),
     )
 }  # fmt: skip

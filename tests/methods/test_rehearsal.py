@@ -50,9 +50,11 @@ def test_a_batch_is_encoded_once_and_rehearsed_so_often():
     assert kinds == ["encoded", "rehearsed", "rehearsed"] * 2
 
 
-def test_a_rehearsal_is_the_gradient_at_kept_latents_which_move_by_one_step():
+@pytest.mark.parametrize("share", [1e-6, 1e6])
+def test_a_rehearsal_is_the_gradient_at_kept_latents_which_move_by_one_step(share):
     model = Network().decoder(generator())
     step, images = rehearsed(model, capacity=16), pool(16)
+    step.share = share
     step(images)
     z, factor = step.recent.z.clone(), step.solver.state["factor"]
     index = torch.randint(16, (16,), generator=generator(2))
@@ -63,7 +65,10 @@ def test_a_rehearsal_is_the_gradient_at_kept_latents_which_move_by_one_step():
     assert torch.allclose(losses, bce(model(z[index]), images[index]))
     expected = torch.autograd.grad(losses_at(model, z[index], images[index]), list(model.parameters()))
     assert all(torch.allclose(p.grad, g, atol=1e-6) for p, g in zip(model.parameters(), expected, strict=True))
-    assert torch.allclose(step.recent.z[index], z[index] - 0.7 * slope @ factor @ factor.T, atol=1e-4)
+    u = slope @ factor
+    shortened = (share * losses / u.square().sum(dim=1)).sqrt().clamp(max=1.0)
+    assert bool((shortened < 1).all()) == (share < 1)
+    assert torch.allclose(step.recent.z[index], z[index] - 0.7 * shortened[:, None] * u @ factor.T, atol=1e-4)
     rest = [i for i in range(16) if i not in index]
     assert torch.equal(step.recent.z[rest], z[rest])
 
