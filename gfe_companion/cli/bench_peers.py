@@ -36,7 +36,7 @@ SHAPES = (
 )  # fmt: skip  # the first one encodes many images too
 WORSE = 1.01  # times the best loss of an image, above which it is in a worse basin
 SETTLED = 1e-5  # a ladder ends where a rung lowers the mean loss by no more than this, relative
-LIMIT_S = 3.0  # seconds of an encoding, after which a ladder ends
+LIMIT_S = 2.0  # seconds of an encoding, after which a ladder ends
 SLOW = 4  # times the seconds of the fastest peer from that start, beyond which one timing is enough
 
 
