@@ -36,7 +36,7 @@ SHAPES = (
 )  # fmt: skip  # the first one encodes many images too
 WORSE = 1.01  # times the best loss of an image, above which it is in a worse basin
 SETTLED = 1e-5  # a ladder ends where a rung lowers the mean loss by no more than this, relative
-LIMIT_S = 3.0  # seconds of an encoding, after which a ladder ends
+LIMIT_S = 2.0  # seconds of an encoding, after which a ladder ends
 SLOW = 4  # times the seconds of the fastest peer from that start, beyond which one timing is enough
 
 
@@ -157,14 +157,14 @@ def measured(setting: Setting, counts: Iterable[int], repeats: int, limit_s: flo
     if told := say_missing():
         print(told, flush=True)
     busy, threads = psutil.cpu_percent(interval=2), torch.get_num_threads()
-    if hasattr(os, "sched_setaffinity"):  # JAX takes as many threads as it may have cores
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     configs = [
         TrainShaped(name, setting.embedded(name), 0, FAST, (), (TRAINED,), latent_dim=dim, convolutional=conv)
         for name, dim, conv in SHAPES
     ]
-    frames, everyone = [], racers()
-    for config, kept in zip(configs, run_grid(configs, setting), strict=True):
+    frames, everyone, runs = [], racers(), run_grid(configs, setting)
+    if hasattr(os, "sched_setaffinity"):  # JAX takes as many threads as it may have cores
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+    for config, kept in zip(configs, runs, strict=True):
         decoder, images = config.decoder(), load(config.dataset, setting.source()).test.images
         decoder.load_state_dict(kept.weights[str(TRAINED)])
         entrants = started([racer.entrant for racer in everyone], kept.weights[f"{TRAINED} start"])

@@ -15,7 +15,7 @@ from gfe_core.levenberg_marquardt import GaussNewtonBFGS
 
 TOLERANCES = (3e-3, 1e-3, 3e-4, 1e-4, 5e-5, 2e-5, 1e-5, 3e-6, 1e-6)
 LOOSE = (0.06, 0.03, 0.02, 0.01, 0.006, 0.003, 0.001, 3e-4, 1e-4)  # of optimistix, whose test is a stricter one
-STEPS = (15, 25, 40, 60, 80, 120, 160, 240)
+STEPS = (25, 40, 60, 80, 120, 160, 240)
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,10 @@ def racers() -> list[Racer]:
     def jax(method: str, pairs: Iterable[int]) -> tuple[tuple[Solver, ...], ...]:
         return tuple(tuple(OptimistixEncoder(method, tol, pairs=count) for tol in LOOSE) for count in pairs)
 
-    limited = tuple(ladder(LBFGSAMD(s_0=1.0, pairs=pairs)) for pairs in (5, 10)) + tuple(
-        ladder(LBFGSAMD(s_0=s_0)) for s_0 in (1.0, 100.0)
-    )
+    limited = (ladder(LBFGSAMD(s_0=1.0, pairs=5)), ladder(LBFGSAMD()))
     near = tuple(ladder(LBFGSAMD(s_0=1.0, patience=1, pairs=pairs)) for pairs in (5, 10))
     joint = tuple(tuple(LBFGSEncoder(rate, steps) for steps in STEPS) for rate in (0.3, 1.0))
-    scipy = tuple(tuple(ScipyEncoder(steps, pairs) for steps in STEPS) for pairs in (10, 30))
+    scipy = (tuple(ScipyEncoder(steps, pairs=30) for steps in STEPS),)
     ours = [
         Entrant("LBFGSAMD", limited), Entrant("QuasiNewtonAMD", (ladder(QuasiNewtonAMD()),)),
         Entrant("GaussNewtonBFGS", (ladder(GaussNewtonBFGS()),)),
@@ -52,17 +50,17 @@ def racers() -> list[Racer]:
     ]  # fmt: skip
     peers = [
         Entrant("torch LBFGS, joint", joint), Entrant("SciPy L-BFGS-B, joint", scipy),
-        Entrant("torch Adam", tuple(tuple(AdamEncoder(rate, 5 * n) for n in STEPS[1::2]) for rate in (0.1, 0.3))),
+        Entrant("torch Adam", tuple(tuple(AdamEncoder(rate, 5 * n) for n in STEPS[::2]) for rate in (0.1, 0.3))),
         Entrant("torchdiffeq dopri5", (tuple(OdeEncoder("dopri5", tau) for tau in (100, 300, 1e3, 1e4)),)),
         Entrant("torch LBFGS, joint", joint, warm=True),
     ]  # fmt: skip
     if not missing():
         for warm in (False, True):
-            peers.append(Entrant("optimistix LBFGS", jax("LBFGS", (5, 10, 20)), warm))
+            peers.append(Entrant("optimistix LBFGS", jax("LBFGS", (5, 10)), warm))
             peers.append(Entrant("optimistix BFGS", jax("BFGS", (0,)), warm))
     quick = [
         Racer(replace(entrant, name=f"{entrant.name}, oneDNN"), True, True)
         for entrant in ours
-        if entrant.name != "GaussNewtonBFGS" and products.available()
+        if entrant.name == "LBFGSAMD" and products.available()
     ]
     return [*(Racer(entrant, True) for entrant in ours), *quick, *(Racer(entrant, False) for entrant in peers)]

@@ -10,7 +10,7 @@ from gfe_companion.runs.store import run_grid
 from gfe_companion.studies import beyond_plans as plans
 from gfe_companion.studies.results import Table
 
-BATCHES = 200  # that are timed
+BATCHES = 100  # that are timed
 
 
 def plan(setting: Setting) -> Iteration:

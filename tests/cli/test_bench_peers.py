@@ -8,6 +8,7 @@ import torch
 from conftest import mlp, seeded
 
 from gfe_companion.cli import bench_peers
+from gfe_companion.cli.arguments import parse_bench
 from gfe_companion.cli.bench_peers import Racer, Rung, chosen, climbed, race
 from gfe_companion.methods import Entrant
 from gfe_companion.runs.profiles import Setting
@@ -124,6 +125,10 @@ def test_without_optimistix_the_race_says_so_and_goes_on(monkeypatch, capsys, tm
     assert frame[frame.latent_dim == 20].images.tolist() == [4, 4, 6, 6, 4, 4]
     assert set(frame.missing) == {"jax, optimistix"} and set(frame.busy) == {7.0}
     assert bench_peers.tables(["grid"], Setting.of("smoke", "embedded"), [4], 1) == {}
+
+
+def test_the_peers_are_raced_where_they_are_asked_for_alone():
+    assert parse_bench(["--only", "peers"]).only == ["peers"] and parse_bench([]).only == []
 
 
 def test_everyone_has_ladders_and_peers_stand_beside_ours(monkeypatch):
