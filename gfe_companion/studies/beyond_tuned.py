@@ -25,7 +25,7 @@ from gfe_companion.studies.drawing import WIDTH, draw_mean, wrapped
 from gfe_companion.studies.results import Picture, Table, Text
 
 TIMES = (5.0, 10.0, 20.0, 50.0, 100.0)  # seconds at which losses are tabulated
-LOSSES = (0.07, 0.08, 0.09, 0.1, 0.12, 0.15, 0.2, 0.3)  # where the axis has ticks
+LOSSES = (0.07, 0.08, 0.09, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3, 0.4)  # where the axis has ticks
 ONE_PASS = {"ae": "its encoder"}  # how "own" encodes; else by the linear map
 SHORT = {"ae": "AE", "gfe_fast": "GFE, accelerated", "gfe_rehearsed": "GFE, rehearsed"}
 LOOKS = {
@@ -109,7 +109,7 @@ def fig8_tuned(setting: Setting, losses: pd.DataFrame) -> Picture:
     axes.set_yticks(marks, [f"{mark:g}" for mark in marks])
     axes.minorticks_off()
     seconds = np.concatenate([curve.x for curve in drawn.values()])
-    ticks = [t for t in (0.1, 0.2, 0.5, 1, 2, *TIMES, 200, 500) if seconds.min() <= t <= seconds.max()]
+    ticks = [t for t in (0.03, 0.1, 0.3, 1, 2, *TIMES, 200, 500) if seconds.min() <= t <= seconds.max()]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     said = _found(losses)
     title = f"{setting.load().title}: {said or 'tuned methods on the clock'}"
