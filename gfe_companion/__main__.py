@@ -68,9 +68,15 @@ def enter(argv: list[str]) -> Path:
 def run(argv: list[str]) -> int:
     """Run the notebooks, or open JupyterLab on them."""
     options = parse(argv)
-    if (ROOT / "requirements.lock").is_file() and not options.plan:
+    if (ROOT / "requirements.lock").is_file() and not (options.plan or options.check_published):
         require_writable(Path(os.environ.get("GFE_HOME") or ROOT))
     python = enter(["run", *argv])
+    if options.check_published:
+        from gfe_companion.site import manifest
+
+        said, current = manifest.report()
+        print(said)
+        return Exit.DONE if current else Exit.FAILED
     if options.lab:
         lab.start(python, ROOT, options.for_lab)
     leave()

@@ -172,6 +172,8 @@ def parser() -> Parser:
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default: auto)")
     published = "put the results of the paper profile into figures/, notebooks/ and README.md, to be committed"
     add("--publish", action="store_true", help=published)
+    checked_ = "say whether what is committed is what the committed code makes, and name what is not; do nothing"
+    add("--check-published", action="store_true", help=checked_)
     add("--keep-going", action="store_true", help="after a failed notebook, go on with the next")
     minutes = shaped(r"\d{0,6}(\.\d{1,6})?", "a number of minutes above 0, such as 90 or 0.5", positive)
     limit = "end a notebook that takes longer; what its runs finished is kept"

@@ -19,7 +19,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING
 
 from gfe_companion.runs.outside import Outside, digest_outside
-from gfe_companion.runs.syntax import ALL, PACKAGES, parse, sha
+from gfe_companion.runs.syntax import ALL, PACKAGES, Module, parse, sha
 
 if TYPE_CHECKING:
     from gfe_companion.runs.config import RunConfig
@@ -40,10 +40,14 @@ class Code:
         self.modules = {_module_name(path): path for path in files if path.endswith(".py")}
         self._closures: dict[str, dict[str, str]] = {}
 
+    def parsed(self, module: str) -> Module:
+        """What the file of a module says."""
+        path = self.modules[module]
+        return parse(self.files[path], module, path.endswith("__init__.py"))
+
     def digest_of(self, module: str, text: bool = False) -> str:
         """The digest of a module and of the resources that it names; of its whole ``text`` where that is shown."""
-        path = self.modules[module]
-        parsed = parse(self.files[path], module, path.endswith("__init__.py"))
+        path, parsed = self.modules[module], self.parsed(module)
         beside = [f"{path.rpartition('/')[0]}/{name}" for name in parsed.resources]
         found = [sha(self.files[path]) for path in beside if path in self.files]
         return sha(json.dumps([parsed.text if text else parsed.digest, *found]).encode())[:16]
@@ -61,8 +65,7 @@ class Code:
             waiting = [(root, False)]
             while waiting:
                 module, text = waiting.pop()
-                path = self.modules[module]
-                parsed = parse(self.files[path], module, path.endswith("__init__.py"))
+                parsed = self.parsed(module)
                 text = text or parsed.shows
                 if module in shown and shown[module] >= text:
                     continue

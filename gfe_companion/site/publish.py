@@ -12,6 +12,7 @@ import pandas as pd
 
 from gfe_companion.evidence.scorecard import THE_PAPER
 from gfe_companion.runs.profiles import ROOT, Setting
+from gfe_companion.site import manifest
 from gfe_companion.studies.results import markdown
 
 BLOCK = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- /\2 -->)", re.DOTALL)
@@ -24,15 +25,18 @@ def publish(executed: Iterable[Path], setting: Setting) -> None:
     A notebook is published as it would look if it had been run by hand: its own parameters cell, without the injected
     one, execution counts 1, 2, ..., no timings. Its cells must be those of notebooks/, else ``ValueError``.
     """
+    targets = []
     for path in executed:
         target = ROOT / "notebooks" / path.name
         notebook = published(nbformat.read(path, as_version=4))
         if [c.source for c in notebook.cells] != [c.source for c in nbformat.read(target, as_version=4).cells]:
             raise ValueError(f"{path.name} has changed since it was executed; run it again.")
         _put(target, nbformat.writes(notebook) + "\n")
+        targets.append(target)
     folder = ROOT / "figures" / setting.profile.name
     if folder.resolve() != setting.figures.resolve():
         shutil.copytree(setting.figures, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*"))
+    manifest.write(targets, setting, folder)
     for name in PAGES:
         _put(ROOT / name, with_results((ROOT / name).read_text(encoding="utf-8"), folder))
 

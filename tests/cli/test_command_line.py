@@ -60,6 +60,7 @@ def test_defaults_and_exit_code_of_the_pipeline(pipeline):
         "profile": "quick", "data": "auto", "only": [], "start": None, "force": False, "seeds": None, "jobs": 0,
         "device": "auto", "publish": False, "keep_going": False, "lab": False, "parameters": {}, "plan": False,
         "keep_runs": False, "timeout": None, "for_lab": [], "scheduler": None, "workers": 0,
+        "check_published": False,
     }  # fmt: skip
 
 
