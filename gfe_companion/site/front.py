@@ -1,4 +1,4 @@
-"""The front page of the report: the idea, the central picture, three findings, the routes, and all that is behind them."""
+"""The front page of the report: the idea, the central picture, three findings, the routes, and what they rest on."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def _introduction(setting: Setting) -> str:
     older = older_files(setting.figures)
     banner = f"\n\n> **Of older code.** These rest on runs that were computed by older code: {listed(older)}."
     return to_html(
-        "The paper: Flouris, Volokitin, Bredell, Konukoglu, *Gradient flow encoding with distance optimization adaptive "
-        "step size*, [arXiv 2105.05031](https://arxiv.org/abs/2105.05031). "
+        "The paper: Flouris, Volokitin, Bredell, Konukoglu, *Gradient flow encoding with distance optimization "
+        "adaptive step size*, [arXiv 2105.05031](https://arxiv.org/abs/2105.05031). "
         f"The numbers here are of the profile **{setting.profile.name}**." + banner * bool(older)
     )
 

@@ -40,14 +40,14 @@ class Glossary:
         self._pattern = re.compile(rf"(?<![\w-])({either})(?:s|es)?(?![\w-])") if either else None
 
     def _take(self, row: Tag, term: Tag, meaning: Tag) -> None:
-        names = [(SYMBOL, formula[TEX]) for formula in term.find_all("math", attrs={TEX: True})]
+        names = [(SYMBOL, str(formula[TEX])) for formula in term.find_all("math", attrs={TEX: True})]
         if not names:
             names = [(WORD, name.strip()) for name in term.get_text().split(",") if name.strip()]
         for kind, name in names[:1]:
             row["id"] = f"{kind}-{slug(name)}"
         for kind, name in names:
             of_kind = self.symbols if kind == SYMBOL else self.words
-            of_kind.setdefault(name, Entry(row["id"], meaning.decode_contents()))
+            of_kind.setdefault(name, Entry(str(row["id"]), meaning.decode_contents()))
 
     def explain(self, soup: BeautifulSoup) -> None:
         """Make a link of each symbol and word where it stands first in a section, and add the meanings, hidden."""
@@ -57,14 +57,14 @@ class Glossary:
             if isinstance(node, Tag):
                 if node.name == "h2":
                     seen.clear()
-                elif node.name == "math" and (entry := self.symbols.get(node.get(TEX, ""))):
-                    if entry.anchor not in seen and not node.find_parent(NOT_IN):
-                        node.wrap(_link(soup, entry))
-                        seen.add(entry.anchor)
-                        used[entry.anchor] = entry
-            elif type(node) is NavigableString and self._pattern and self._pattern.search(node):
-                if not node.find_parent(NOT_IN) and node.find_parent(["p", "li", "td"]):
-                    self._mark(soup, node, seen, used)
+                    continue
+                entry = self.symbols.get(str(node.get(TEX)))
+                if entry and entry.anchor not in seen and _is_prose(node):
+                    node.wrap(_link(soup, entry))
+                    seen.add(entry.anchor)
+                    used[entry.anchor] = entry
+            elif self._pattern and type(node) is NavigableString and self._pattern.search(node) and _is_prose(node):
+                self._mark(soup, node, seen, used)
         if used:
             soup.append(_meanings(soup, used))
 
@@ -85,8 +85,12 @@ class Glossary:
             text.replace_with(*parts, NavigableString(text[end:]))
 
 
+def _is_prose(node: Tag | NavigableString) -> bool:
+    return bool(node.find_parent(["p", "li", "td"])) and not node.find_parent(NOT_IN)
+
+
 def _link(soup: BeautifulSoup, entry: Entry) -> Tag:
-    address = {"href": f"{PAGE}.html#{entry.anchor}", "aria-describedby": f"about-{entry.anchor}"}
+    address = {"href": f"{PAGE}.ipynb#{entry.anchor}", "aria-describedby": f"about-{entry.anchor}"}
     return soup.new_tag("a", attrs={"class": "term", **address})
 
 

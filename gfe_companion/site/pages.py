@@ -1,4 +1,4 @@
-"""An executed notebook as the body of a page: cells, anchors, links that lead somewhere, tables in boxes of their own."""
+"""An executed notebook as the body of a page: cells, anchors, links that lead somewhere, tables that scroll alone."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Page:
             self.soup.append(BeautifulSoup(to_html(f"## Code behind this page\n\n{listed}"), "html.parser"))
 
     def finish(self, stems: Collection[str], sources: Sources) -> Contents:
-        """Make links lead where the report has things, tables scroll alone, and anchors unique; returns the headings."""
+        """Make links lead to places in the report, tables scroll alone, and anchors unique; returns the headings."""
         for link in self.soup.find_all("a", href=True):
             _lead(link, stems, sources)
         for code in self.soup.find_all("code"):

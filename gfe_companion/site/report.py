@@ -9,6 +9,7 @@ import shutil
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import nbformat
 
@@ -61,15 +62,14 @@ def _write(folder: Path, setting: Setting, notebooks: dict[str, nbformat.Noteboo
         page.name_sources(imports_of(notebooks[stem], ROOT))
         contents = page.finish(pages, sources)
         before = order[place - 1] if place > 1 else None
-        whole = frame(
-            page.plain,
-            str(page.soup),
-            current=stem,
-            contents=contents,
-            folds=True,
-            before=before,
-            after=order[place + 1],
-        )
+        around: dict[str, Any] = {
+            "current": stem,
+            "contents": contents,
+            "folds": True,
+            "before": before,
+            "after": order[place + 1],
+        }
+        whole = frame(page.plain, str(page.soup), **around)
         (folder / f"{stem}.html").write_text(whole, encoding="utf-8")
     sources.write(folder, frame)
     body = front(setting, notebooks, pages, shown)
