@@ -44,7 +44,7 @@ class Glossary:
         if not names:
             names = [(WORD, name.strip()) for name in term.get_text().split(",") if name.strip()]
         for kind, name in names[:1]:
-            row["id"] = f"{kind}-{slug(name)}"
+            row["id"] = f"{kind}-{slug(name.replace('*', ' star'))}"
         for kind, name in names:
             of_kind = self.symbols if kind == SYMBOL else self.words
             of_kind.setdefault(name, Entry(str(row["id"]), meaning.decode_contents()))

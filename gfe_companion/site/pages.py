@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Collection
 from functools import lru_cache
 from pathlib import Path
 
@@ -38,10 +37,18 @@ class Page:
             listed = "\n".join(f"- [`{path}`](../{path})" for path in paths)
             self.soup.append(BeautifulSoup(to_html(f"## Code behind this page\n\n{listed}"), "html.parser"))
 
-    def finish(self, stems: Collection[str], sources: Sources) -> Contents:
-        """Make links lead to places in the report, tables scroll alone, and anchors unique; returns the headings."""
+    def anchors(self) -> set[str]:
+        """What a link can lead to within the page."""
+        return {str(tag["id"]) for tag in self.soup.find_all(id=True)}
+
+    def finish(self, anchors: dict[str, set[str]], sources: Sources) -> Contents:
+        """Make links lead to places in the report, tables scroll alone, and anchors unique; returns the headings.
+
+        ``anchors``: those of every page of the report. A link to another one, as an old output may have, leads to the
+        head of its page.
+        """
         for link in self.soup.find_all("a", href=True):
-            _lead(link, stems, sources)
+            _lead(link, anchors, sources)
         for code in self.soup.find_all("code"):
             if (address := _of_code(code, sources)) and not code.find_parent(["a", "pre", "summary"]):
                 code.wrap(self.soup.new_tag("a", href=address))
@@ -98,7 +105,7 @@ def _templates() -> jinja2.Environment:
     return jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
 
 
-def _lead(link: Tag, stems: Collection[str], sources: Sources) -> None:
+def _lead(link: Tag, anchors: dict[str, set[str]], sources: Sources) -> None:
     """Make ``link``, as it stands in a notebook, lead to a place in the report; what is not there is no link."""
     address, _, part = str(link["href"]).partition("#")
     anchor = f"#{slug(part)}" if part else ""
@@ -108,8 +115,8 @@ def _lead(link: Tag, stems: Collection[str], sources: Sources) -> None:
     stem = Path(path).stem
     if not address:
         link["href"] = anchor
-    elif path.endswith(".ipynb") and stem in stems:
-        link["href"] = f"{stem}.html{anchor}"
+    elif path.endswith(".ipynb") and stem in anchors:
+        link["href"] = f"{stem}.html" + (anchor if anchor[1:] in anchors[stem] else "")
     elif found := sources.address(path):
         link["href"] = found
     else:

@@ -56,11 +56,12 @@ def _write(folder: Path, setting: Setting, notebooks: dict[str, nbformat.Noteboo
     glossary = Glossary(pages[PAGE].soup) if PAGE in pages else None
     frame = partial(framed, pages={stem: page.title for stem, page in pages.items()})
     order = [INDEX, *pages, None]
+    anchors = {stem: page.anchors() for stem, page in pages.items()}
     for place, (stem, page) in enumerate(pages.items(), 1):
         if glossary and stem != PAGE:
             glossary.explain(page.soup)
         page.name_sources(imports_of(notebooks[stem], ROOT))
-        contents = page.finish(pages, sources)
+        contents = page.finish(anchors, sources)
         before = order[place - 1] if place > 1 else None
         around: dict[str, Any] = {
             "current": stem,

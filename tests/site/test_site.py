@@ -50,6 +50,20 @@ def test_nothing_is_fetched_and_no_link_dangles(site):
                 assert pages[target].find(id=unquote(anchor)), f"{path.name} leads to {address}"
 
 
+def test_the_notebooks_link_to_headings_that_are_there():
+    """Their text; an output may be of an older run."""
+    texts = {path.name: _text(path) for path in NOTEBOOKS}
+    for name, text in texts.items():
+        for file, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", text):
+            ids = re.findall(r'id="([^"]+)"', to_html(texts[file or name]))
+            assert slug(anchor) in ids, f"{name} leads to {file}#{anchor}"
+
+
+def _text(path):
+    cells = nbformat.read(path, as_version=4).cells
+    return "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+
+
 def test_every_page_has_its_landmarks_one_title_and_no_id_twice(site):
     for path, soup in site[1].items():
         assert len(soup.find_all("h1")) == 1, path.name
