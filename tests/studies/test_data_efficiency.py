@@ -72,7 +72,7 @@ def test_the_gain_is_on_the_same_images():
 def test_a_new_method_is_drawn_under_its_own_label(setting, new):
     for draw in (study.fig4_left, study.fig4_right):
         picture = draw(setting, curves(["ae", "gfe_amd_uncapped", "new"]))
-        labels = [text.get_text() for text in picture.figure.axes[0].get_legend().get_texts()]
+        labels = [text.get_text() for text in picture.figure.legends[0].get_texts()]
         assert labels == [METHODS[name].look.label for name in ("ae", "gfe_amd_uncapped", "new")]
         assert "new: lowest 0.2000, drawn to 960 images" in picture.alt
 
