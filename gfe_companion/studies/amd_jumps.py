@@ -11,7 +11,6 @@ import pandas as pd
 from matplotlib.ticker import MaxNLocator, NullLocator
 from scipy.stats import chi2
 
-from gfe_companion.evidence.claims import EPOCH
 from gfe_companion.methods import METHODS
 from gfe_companion.runs.profiles import Setting
 from gfe_companion.studies import plans

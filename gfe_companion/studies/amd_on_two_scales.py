@@ -16,8 +16,8 @@ from gfe_companion.studies.drawing import WIDTH, wrapped
 from gfe_companion.studies.results import Picture, Text, listed
 
 LATE = 4.0  # the time from which on a step counts as late
-STEP, STEPS = 0.02, 400  # of the fixed grid; AMD has as many trials
-CURVATURES = tuple(10 * 10 ** (k / 8) for k in range(13))  # of the steep direction
+STEP, STEPS = 0.04, 200  # of the fixed grid; AMD has as many trials
+CURVATURES = tuple(5 * 10 ** (k / 8) for k in range(13))  # of the steep direction
 START = (1.0, 1.0)  # where walks on a bowl begin; their minimum is at zero
 DRAWN = (("#0173b2", "-"), ("#d55e00", "--"), ("#949494", "-."))  # told apart in grey too
 FALLS = 1e-16  # losses below this are drawn there
@@ -154,7 +154,7 @@ def fig_grid(ends: pd.DataFrame) -> Picture:
     axes.set(xscale="log", yscale="log", xlabel="curvature $\\mu$ of the steep direction", ylabel="loss at the end")
     axes.set_ylim(min(1e-9, ends[["grid", "amd"]].to_numpy().min() / 3), 1e6)
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.set_xticks([10, 30, 100, 300])
+    axes.set_xticks([5, 15, 50, 150])
     axes.minorticks_off()
     figure.legend(loc="outside lower center", ncols=4, fontsize=8)
     finding = "Toy: the grid is lost beyond $h\\mu = 2$; AMD ends lower than it began for every curvature"

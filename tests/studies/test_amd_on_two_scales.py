@@ -74,7 +74,7 @@ def test_the_grid_is_lost_where_the_step_is_too_long():
     picture = study.fig_grid(ends)
     assert "the grid is lost beyond" in picture.figure.axes[0].get_title()
     assert f"At mu = {ends.mu.max():.0f}" in picture.alt
-    assert "multiplies the steep distance by -5.3, 400 times" in study.say_grid(ends)
+    assert "multiplies the steep distance by -5.3, 200 times" in study.say_grid(ends)
     for wrong in (ends.assign(amd=ends.start + 1), ends.assign(grid=0.1)):
         assert not study.breaks(wrong)
         assert "is lost" not in study.fig_grid(wrong).figure.axes[0].get_title()
