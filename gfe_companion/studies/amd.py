@@ -132,7 +132,7 @@ def fig_effect(setting: Setting, effect: pd.DataFrame) -> Picture:
         ticks = (10, 30, 100, 300)
         axes.set(xscale="log", xlabel="passes for each image", xticks=ticks, xticklabels=ticks)
         axes.minorticks_off()
-        axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.25), ncols=2)
+        axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.25), ncols=2, frameon=False)
     panels[0].set_ylabel("cross-entropy")
     title = setting.load().title
     apart = spreads(effect)

@@ -115,7 +115,7 @@ def fig_stability(setting: Setting, jumps: pd.DataFrame, curves: pd.DataFrame) -
     else:
         finding = f"{title}: no jump; the largest change in ten iterations is {most:+.1%} ({seeds})"
     drawn_are = "Markers: the largest change of each seed. Bars: the middle half of all changes, and their range."
-    figure.suptitle(f"{wrapped(finding)}\n{wrapped(drawn_are, size=8)}", fontsize="medium")
+    figure.suptitle(f"{wrapped(finding)}\n{wrapped(drawn_are)}", fontsize="medium")
     alt = (
         f"Changes of the validation loss from one measurement to the next for {len(grids)} trainings on {title}, and "
         f"its jumps above {100 * JUMP:.0f} % per 1,000 iterations with their upper 95 % bounds: "

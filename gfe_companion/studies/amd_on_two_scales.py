@@ -47,7 +47,7 @@ def fig_bound(solvers: dict[str, OfBowl]) -> Picture:
         axes.plot(border(left), 1, "o", color=color, zorder=3)
     axes.plot(h_mu, data.flow, ":", color="black", label="the flow itself, $e^{-h\\mu}$")
     axes.text(0.05, 1.25, "the step leads away", fontsize=8)
-    axes.text(2.35, 0.1, "the step comes nearer", fontsize=8)
+    axes.text(0.05, 0.06, "the step comes nearer", fontsize=8)
     axes.set(xlabel="step times curvature, $h\\mu$", ylabel="distance left by a step", xlim=(0, 3.2), ylim=(0, 1.5))
     figure.legend(loc="outside lower center", ncols=3, fontsize=8)
     borders = {name: border(left) for name, left in solvers.items()}
@@ -157,7 +157,7 @@ def fig_grid(ends: pd.DataFrame) -> Picture:
     axes.set_xticks([5, 15, 50, 150])
     axes.minorticks_off()
     figure.legend(loc="outside lower center", ncols=4, fontsize=8)
-    finding = "Toy: the grid is lost beyond $h\\mu = 2$; AMD ends lower than it began for every curvature"
+    finding = "Toy: the grid is lost beyond $h\\mu = 2$, and AMD always ends lower than it began"
     told = finding if breaks(ends) else "Toy: a fixed grid and AMD with as many gradients"
     axes.set_title(wrapped(told, 0.9 * WIDTH))
     last = ends.iloc[-1]

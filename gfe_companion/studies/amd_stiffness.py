@@ -70,8 +70,8 @@ def fig_stiffness(setting: Setting, stages: pd.DataFrame) -> Picture:
         axes.set(title=what, yscale="log", xlabel="training images")
         axes.set_xticks(range(len(seen)), [f"{stage:,}" for stage in seen], rotation=60, fontsize=7)
         plain_ticks(axes.yaxis)
-    handles, labels = (sum(parts, []) for parts in zip(*(a.get_legend_handles_labels() for a in panels), strict=True))
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8)
+    handles = [handle for axes in panels for handle in axes.get_legend_handles_labels()[0]]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8)
     title, grown = setting.load().title, growth(stages)
     drawn_seeds = f"mean of {seeds} seeds" if seeds > 1 else "one seed"
     fold = grown.end.iloc[-1] / grown.end.iloc[0]
