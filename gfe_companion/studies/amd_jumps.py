@@ -107,14 +107,14 @@ def fig_stability(setting: Setting, jumps: pd.DataFrame, curves: pd.DataFrame) -
     axes.set_ylim(axes.get_ylim()[0], max(axes.get_ylim()[1], 1.05 * (1 + JUMP)))
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value - 1:+.0%}")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value - 1:+.0%}" if abs(value - 1) > 1e-9 else "0%")
     count, most = jumps.seed.nunique(), jumps.largest_change.max()
     seeds = f"{count} seeds" if count > 1 else "one seed"
     if jumps.jumps.sum():
         finding = f"{title}: jumps under {listed([named(grid) for grid in grids if rates.jumps[grid]])} ({seeds})"
     else:
         finding = f"{title}: no jump; the largest change in ten iterations is {most:+.1%} ({seeds})"
-    drawn_are = "Markers: the largest change of each seed. Bars: the middle half of all changes, and their range."
+    drawn_are = "Markers: the largest of each seed. Bars: the middle half of all, and their range."
     figure.suptitle(f"{wrapped(finding)}\n{wrapped(drawn_are)}", fontsize="medium")
     alt = (
         f"Changes of the validation loss from one measurement to the next for {len(grids)} trainings on {title}, and "
@@ -168,5 +168,5 @@ def _seen(trainings: int, jumped: int, ended: int) -> str:
     rises = f"{jumped} rise{'s' * (jumped > 1)} above {100 * JUMP:.0f} % (stars)"
     ends = f"{ended} broke off (crosses)"
     if not jumped and not ended:
-        return f"{trainings} trainings: none rises by more than {100 * JUMP:.0f} %, and none breaks off"
+        return f"{trainings} training{'s' * (trainings > 1)}: none rises by more than {100 * JUMP:.0f} %, and none breaks off"
     return f"{trainings} trainings: {listed([rises] * bool(jumped) + [ends] * bool(ended))}"

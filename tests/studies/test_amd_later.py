@@ -79,7 +79,7 @@ def test_every_jump_and_every_end_is_marked(setting):
 def test_where_nothing_was_seen_the_title_says_so(setting):
     picture = amd_jumps.fig_later(setting, training("gfe", 8, 0, [1.0, 0.9]))
     said = picture.figure.axes[0].get_title().replace("\n", " ")
-    assert said.endswith("1 trainings: none rises by more than 10 %, and none breaks off; a line is a seed")
+    assert said.endswith("1 training: none rises by more than 10 %, and none breaks off; a line is a seed")
 
 
 def test_the_changes_are_those_of_each_grid_and_jumps_are_counted_below(setting):
