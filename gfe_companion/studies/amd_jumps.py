@@ -168,5 +168,6 @@ def _seen(trainings: int, jumped: int, ended: int) -> str:
     rises = f"{jumped} rise{'s' * (jumped > 1)} above {100 * JUMP:.0f} % (stars)"
     ends = f"{ended} broke off (crosses)"
     if not jumped and not ended:
-        return f"{trainings} training{'s' * (trainings > 1)}: none rises by more than {100 * JUMP:.0f} %, and none breaks off"
+        plural = "s" * (trainings > 1)
+        return f"{trainings} training{plural}: none rises by more than {100 * JUMP:.0f} %, and none breaks off"
     return f"{trainings} trainings: {listed([rises] * bool(jumped) + [ends] * bool(ended))}"
