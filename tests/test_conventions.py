@@ -101,3 +101,18 @@ def test_contributing_names_three_commands_that_are_there():
     commands = [line.split()[0] for line in block.splitlines()]
     assert len(commands) == 3
     assert not [command for command in commands if not os.access(ROOT / command, os.X_OK)]
+
+
+def test_the_messages_of_troubleshooting_are_those_that_are_said():
+    text = (ROOT / "TROUBLESHOOTING.md").read_text()
+    messages = re.findall(r"^\| `([^`]+)` \|", text, re.MULTILINE)
+    assert len(messages) == 10
+    code = "".join(path.read_text() for path in sorted((ROOT / "gfe_companion").rglob("*.py")))
+    code = re.sub(r'"\n\s*f?"', "", code).replace("{lock.name}", "requirements.lock")
+    assert [message for message in messages if message not in code] == []
+
+
+def test_the_readme_is_a_front_page():
+    assert len(README.splitlines()) < 150
+    for said in ("## What was found", "## Two commands", "## Routes", "## What it needs", "WSL", "memory", "disk"):
+        assert said in README

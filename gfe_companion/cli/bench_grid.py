@@ -199,11 +199,11 @@ def on_paper(figures: Path = ROOT / "figures" / "paper", workers: tuple[int, ...
 
 
 def publish(tables: dict[str, tuple[str, pd.DataFrame]]) -> None:
-    """Put ``tables``, (title, frame) by name, into :data:`PUBLISHED` and README."""
+    """Put ``tables``, (title, frame) by name, into :data:`PUBLISHED` and the page on clusters."""
     for name, (title, frame) in tables.items():
         shown = frame.rename(columns=HEADINGS).map(_cell)
         (PUBLISHED / f"{name}.md").write_text(f"**{title}**\n\n{markdown(shown)}\n", encoding="utf-8")
-    readme = ROOT / "README.md"
+    readme = ROOT / "cluster" / "README.md"
     readme.write_text(with_results(readme.read_text(encoding="utf-8"), PUBLISHED), encoding="utf-8")
 
 

@@ -51,7 +51,7 @@ def connect(scheduler: str) -> Client:
             scheduler if "://" in scheduler else json.loads(Path(scheduler).read_text(encoding="utf-8"))["address"]
         )
         if address.startswith("tls") and not Security().get_connection_args("client").get("ssl_context"):
-            raise ValueError("no certificate is named, see README's section on clusters")
+            raise ValueError("no certificate is named, see cluster/README.md")
         return Client(address, timeout=ANSWER_S, set_as_default=False)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:  # a timeout is an OSError
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1]

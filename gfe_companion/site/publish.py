@@ -10,6 +10,7 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 
+from gfe_companion.evidence.claims import NO, PARTLY, YES
 from gfe_companion.evidence.scorecard import THE_PAPER
 from gfe_companion.runs.profiles import ROOT, Setting
 from gfe_companion.site import manifest
@@ -73,6 +74,8 @@ def with_results(readme: str, folder: Path) -> str:
     """A page with the published tables between their marks, such as <!-- table1 --> and <!-- /table1 -->."""
 
     def fill(block: re.Match) -> str:
+        if block[2] == "findings" and (folder / "scorecard.csv").exists():
+            return block[1] + findings(pd.read_csv(folder / "scorecard.csv", keep_default_na=False)) + block[3]
         table = folder / f"{block[2]}.md"
         if not table.exists():
             return block[0]
@@ -84,3 +87,30 @@ def with_results(readme: str, folder: Path) -> str:
         return block[1] + markdown(shown) + "\n" + block[3]
 
     return BLOCK.sub(fill, readme)
+
+
+def findings(judged: pd.DataFrame) -> str:
+    """What was found, in a line each: the claims that reproduce, the others by verdict, and what is new."""
+    papers, own = judged[judged.whose == THE_PAPER], judged[judged.whose != THE_PAPER]
+    lines, others = [], {verdict: each for verdict, each in papers.groupby("verdict", sort=False) if verdict != YES}
+    agreed = papers[papers.verdict == YES]
+    lines.append(
+        f"**{YES.capitalize()}**: {len(agreed)} of the paper's {len(papers)} claims (Sec. {_sections(agreed)})."
+    )
+    for verdict in (PARTLY, NO):
+        said = "; ".join(f"\u201c{text}\u201d (Sec. {where})" for text, where in _said(others.pop(verdict, None)))
+        lines += [f"**{verdict.capitalize()}**: {said}."] if said else []
+    lines += [f"**{verdict.capitalize()}**: {len(each)} (Sec. {_sections(each)})." for verdict, each in others.items()]
+    held = own[own.verdict == YES]
+    said = "; ".join(text[0].lower() + text[1:] if text[1:2].islower() else text for text, _ in _said(held))
+    lines += [f"**New** ({len(held)} of {len(own)} findings of our own, {YES}): {said}."] if len(held) else []
+    return "".join(f"- {line}\n" for line in lines)
+
+
+def _said(claims: pd.DataFrame | None) -> list[tuple[str, str]]:
+    return [] if claims is None else list(zip(claims.text, claims.section, strict=True))
+
+
+def _sections(claims: pd.DataFrame) -> str:
+    """The sections that ``claims`` are in, without their figures, each once."""
+    return ", ".join(sorted({str(each).partition(",")[0] for each in claims.section}))

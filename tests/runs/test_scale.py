@@ -180,7 +180,7 @@ def test_the_large_grid_is_reckoned_from_what_is_published():
 
 
 def test_the_readme_carries_what_was_measured():
-    readme = (ROOT / "README.md").read_text()
+    readme = (ROOT / "cluster" / "README.md").read_text()
     blocks = {block[2] for block in BLOCK.finditer(readme)} & {path.stem for path in bench_grid.PUBLISHED.glob("*.md")}
     assert blocks == {"cluster_grid", "cluster_overhead", "cluster_hours"}
     assert readme == with_results(readme, bench_grid.PUBLISHED)
@@ -188,7 +188,7 @@ def test_the_readme_carries_what_was_measured():
 
 def test_the_tls_recipe_of_the_readme_makes_a_cluster_that_others_cannot_enter(tmp_path):
     """Its commands, on loopback: with the certificate a run is made, without it there is a sentence."""
-    readme = (ROOT / "README.md").read_text()
+    readme = (ROOT / "cluster" / "README.md").read_text()
     (recipe,) = [block for block in re.findall(r"```sh\n(.*?)```", readme, re.DOTALL) if "openssl" in block]
     make, serve = recipe.split("dask scheduler", 1)
     serve = (

@@ -105,7 +105,9 @@ def test_a_full_disk_costs_nothing_that_was_published(tmp_path, monkeypatch):
 
 def test_the_readme_carries_the_published_tables_and_pictures():
     texts = {name: (ROOT / name).read_text() for name in publish.PAGES}
-    assert {"scorecard", "table1", "table2"} <= {block[2] for text in texts.values() for block in BLOCK.finditer(text)}
+    assert {"findings", "scorecard", "table1", "table2"} <= {
+        block[2] for text in texts.values() for block in BLOCK.finditer(text)
+    }
     for name, text in texts.items():
         assert text == with_results(text, FIGURES), name
         for picture in re.findall(r"!\[[^]]*\]\(([^)]+)\)", text):
