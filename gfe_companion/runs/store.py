@@ -85,7 +85,8 @@ def _make_here(
     def state(left: int) -> tuple[int, str]:
         return min(jobs, left), ""
 
-    with Progress(missing, durations, state) as progress:
+    with warnings.catch_warnings(), Progress(missing, durations, state) as progress:
+        warnings.filterwarnings("ignore", "A worker stopped while some jobs")  # it has grown, and another takes over
         while ready := [config for config in progress.left if progress.left.keys().isdisjoint(config.dependencies())]:
             jobs = min(setting.jobs, len(ready)) if len(ready) >= setting.profile.pool_from else 1
             made = Parallel(jobs, return_as="generator_unordered")(
