@@ -13,7 +13,7 @@ from gfe_companion.lessons.playground import weights
 from gfe_companion.lessons.playground.racers import everyone
 from gfe_companion.runs.encode import model_with
 from gfe_companion.runs.profiles import Setting
-from gfe_companion.runs.store import Run, run_grid
+from gfe_companion.runs.store import Run, finished, run_grid
 from gfe_companion.studies import plans
 from gfe_core.encoding import Solver
 from gfe_core.models import AutoEncoder
@@ -34,6 +34,12 @@ def trainings(setting: Setting) -> pd.DataFrame:
     chosen = [next(method for method in ENCODED if method in plan.index), ENCODER]
     rows = [(method, int(plan.images[method]), plan.config[method].training) for method in chosen]
     return pd.DataFrame(rows, columns=["method", "images", "config"])
+
+
+def ready(setting: Setting) -> bool:
+    """Whether both trainings are there."""
+    plan = trainings(setting)
+    return len(finished(list(plan.config))) == len(plan)
 
 
 def publish(setting: Setting, path: Path = weights.PUBLISHED) -> dict:
