@@ -1,4 +1,4 @@
-"""A real browser: Debian's chromium, driven by Playwright. Tests that need it are skipped by name where it is missing."""
+"""A real browser: Debian's chromium, driven by Playwright; what needs it is skipped by name where it is missing."""
 
 import shutil
 

@@ -1,4 +1,4 @@
-"""The playground in the report's home, as a visitor meets it: from a file, without a network, by mouse, touch and keys."""
+"""The playground in the report, as a visitor meets it: from a file, without a network, by mouse, touch and keys."""
 
 import re
 from contextlib import contextmanager
@@ -49,7 +49,9 @@ def opened(browser, address):
 def settled(page):
     """The words in which the open panel says how the races ended."""
     status = page.locator(".gfe-status:visible")
-    page.wait_for_function("() => [...document.querySelectorAll('.gfe-status')].some((e) => /trials/.test(e.textContent))")
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.gfe-status')].some((e) => /trials/.test(e.textContent))"
+    )
     return status.text_content()
 
 

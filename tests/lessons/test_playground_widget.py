@@ -1,5 +1,7 @@
 """The playground's other home: a notebook's kernel answers what the page asks, with every solver of the registry."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -43,7 +45,7 @@ def test_every_solver_of_the_registry_races_and_none_gets_more_passes(asked, pla
     (went,) = answer["races"]
     assert went["name"] == list(racers.everyone())[place]
     frames = went["frames"]
-    start, dearest = frames[0]["passes"], max(b["passes"] - a["passes"] for a, b in zip(frames, frames[1:]))
+    start, dearest = frames[0]["passes"], max(b["passes"] - a["passes"] for a, b in pairwise(frames))
     assert frames[-1]["passes"] < PASSES * (TRIALS + 1) + max(start, dearest)
     assert len(latents) == 8 * 20 * len(frames) and len(pictures) == 784 * len(frames)
     assert frames[-1]["loss"] < frames[0]["loss"]

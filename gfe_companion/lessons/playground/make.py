@@ -19,7 +19,7 @@ from gfe_core.encoding import Solver
 from gfe_core.models import AutoEncoder
 from gfe_core.objective import Objective, bce
 
-BITS = 6  # a weight
+BITS = 4  # a weight
 CHECKED = 500  # validation images on which the rounded networks are compared with those of the run
 ENCODED, ENCODER = ("gfe_fast_long", "gfe_fast"), "ae"
 
@@ -50,7 +50,8 @@ def publish(setting: Setting, path: Path = weights.PUBLISHED) -> dict:
     plan = trainings(setting)
     runs = run_grid(plan.config, setting)
     decoder, autoencoder = (
-        model_with(run.weights[str(images)], run.config.trained.solver) for run, images in zip(runs, plan.images)
+        model_with(run.weights[str(images)], run.config.trained.solver)
+        for run, images in zip(runs, plan.images, strict=True)
     )
     assert isinstance(autoencoder, AutoEncoder)
     networks = {"decoder": decoder, "encoder": autoencoder.encoder, "autoencoder": autoencoder.decoder}
@@ -61,7 +62,7 @@ def publish(setting: Setting, path: Path = weights.PUBLISHED) -> dict:
         "profile": setting.profile.name,
         "data": setting.load().title,
         "bits": BITS,
-        "networks": [_of(run, row.method, row.images) for run, row in zip(runs, plan.itertuples())],
+        "networks": [_of(run, row.method, row.images) for run, row in zip(runs, plan.itertuples(), strict=True)],
         "digits": {"split": "test", "places": places},
     }
     weights.write(path, networks, BITS, test.images[places], labels, provenance)

@@ -81,8 +81,8 @@ function watchColours(whole) {
 }
 
 // In the report: the place holds a still picture until everything is there.
-export function mountReport(place, weights, setup) {
-  return mount(place, new Engine(readWeights(fromBase64(weights)), setup.solvers), setup);
+export async function mountReport(place, weights, setup) {
+  return mount(place, new Engine(await readWeights(fromBase64(weights)), setup.solvers), setup);
 }
 
 // In a notebook.

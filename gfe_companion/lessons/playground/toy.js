@@ -6,7 +6,7 @@ import { graph, WHY } from "./encode.js";
 import { drawCurve, drawLine, frameAt, lengthOf, until } from "./pictures.js";
 
 const [LEFT, RIGHT, LOW, HIGH] = [-1.5, 2.5, -1.5, 2.5]; // what of the plane is shown
-const FINE = 64; // tiles of the landscape along a side
+const FINE = 160; // tiles of the landscape along a side
 const TALL = 360;
 const PALE = [253, 234, 69]; // cividis, from its ends
 const DEEP = [0, 32, 77];

@@ -1,7 +1,9 @@
 // Reads what weights.py writes: the length of a header, the header in JSON, and the networks and digits after it.
 import { Network } from "./engine.js";
 
-export function readWeights(buffer) {
+export async function readWeights(compressed) {
+  const stream = new Blob([compressed]).stream().pipeThrough(new DecompressionStream("deflate"));
+  const buffer = await new Response(stream).arrayBuffer();
   const view = new DataView(buffer);
   const length = view.getUint32(0, true);
   const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));

@@ -1,13 +1,15 @@
 """The playground's networks and digits in one small file: each weight a few bits, rounded on a scale of its row.
 
-The file is a length (uint32), a header in JSON, and then for each layer its scales and biases (float32) and the weights'
-codes, and for each digit its pixels, a byte each. All numbers are little-endian, and weights.js reads the same.
+The file is compressed (zlib). In it are a length (uint32), a header in JSON, and then for each layer its scales and
+biases (float32) and the codes of its weights, and for each digit its pixels, a byte each. All numbers are
+little-endian, and weights.js reads the same.
 """
 
 from __future__ import annotations
 
 import json
 import struct
+import zlib
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -48,16 +50,16 @@ def rounded(weight: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
     middle = 2 ** (bits - 1) - 1
     largest = np.abs(weight).max(axis=1, keepdims=True)
     largest[largest == 0] = 1.0
-    best, least = None, np.full(len(weight), np.inf)
+    found: tuple[np.ndarray, ...] = ()
+    least = np.full(len(weight), np.inf)
     for share in SHRUNK:
         scale = (share * largest / middle).astype(np.float32)
         codes = np.clip(np.rint(weight / scale), -middle, middle)
         error = np.square(scale * codes - weight).sum(axis=1)
         better = (error < least)[:, None]
         least = np.minimum(error, least)
-        best = (scale, codes) if best is None else tuple(np.where(better, *pair) for pair in zip((scale, codes), best))
-    assert best is not None
-    return best[0][:, 0].astype(np.float32), (best[1] + middle).astype(np.uint16)
+        found = (np.where(better, scale, found[0]), np.where(better, codes, found[1])) if found else (scale, codes)
+    return found[0][:, 0].astype(np.float32), (found[1] + middle).astype(np.uint16)
 
 
 def _packed(codes: np.ndarray, bits: int) -> bytes:
@@ -73,7 +75,7 @@ def _unpacked(data: bytes, count: int, bits: int) -> np.ndarray:
 def write(
     path: Path, networks: dict[str, nn.Module], bits: int, digits: Tensor, labels: list[int], provenance: dict
 ) -> None:
-    """Write ``networks`` of linear layers, ``bits`` for each weight, and ``digits`` (N, P) in [0, 1] with ``labels``."""
+    """Write ``networks`` of linear layers, ``bits`` a weight, and ``digits`` (N, P) in [0, 1] with ``labels``."""
     described, body = [], []
     for name, made in networks.items():
         linear = [layer for layer in made.modules() if isinstance(layer, nn.Linear)]
@@ -87,13 +89,13 @@ def write(
     header = {"networks": described, "pixels": digits.shape[1], "digits": labels, "provenance": provenance}
     head = json.dumps(header).encode()
     part = path.with_name(f".{path.name}.part")
-    part.write_bytes(b"".join([struct.pack("<I", len(head)), head, *body]))
+    part.write_bytes(zlib.compress(b"".join([struct.pack("<I", len(head)), head, *body]), 9))
     part.replace(path)
 
 
 def read(path: Path = PUBLISHED) -> Weights:
     """What :func:`write` wrote; every number is the one that weights.js reads."""
-    data = path.read_bytes()
+    data = zlib.decompress(path.read_bytes())
     (length,) = struct.unpack_from("<I", data)
     header, at = json.loads(data[4 : 4 + length]), 4 + length
 
@@ -106,7 +108,8 @@ def read(path: Path = PUBLISHED) -> Weights:
     for described in header["networks"]:
         sizes, bits = described["sizes"], described["bits"]
         made, middle = network(sizes), 2 ** (bits - 1) - 1
-        for layer, (inputs, outputs) in zip(made[::2], pairwise(sizes), strict=True):
+        for layer, (inputs, outputs) in zip(list(made)[::2], pairwise(sizes), strict=True):
+            assert isinstance(layer, nn.Linear)
             scale, bias = (np.frombuffer(taken(4 * outputs), "<f4") for _ in range(2))
             codes = _unpacked(taken((inputs * outputs * bits + 7) // 8), inputs * outputs, bits)
             whole = (codes - middle).reshape(outputs, inputs).astype(np.float32)

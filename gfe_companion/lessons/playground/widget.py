@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
@@ -47,10 +47,10 @@ class Playground(anywidget.AnyWidget):
 
     _esm = module.source()
     _css = module.style()
-    solvers = traitlets.List().tag(sync=True)
+    solvers: traitlets.List = traitlets.List().tag(sync=True)
     presets = traitlets.Dict().tag(sync=True)
     looks = traitlets.Dict().tag(sync=True)
-    labels = traitlets.List().tag(sync=True)
+    labels: traitlets.List = traitlets.List().tag(sync=True)
     digits = traitlets.Bytes().tag(sync=True)
 
     def __init__(
@@ -66,7 +66,7 @@ class Playground(anywidget.AnyWidget):
         super().__init__(
             solvers=[{"name": name} for name in self.racers],
             presets=racers.presets(),
-            looks={name: own for name in self.racers} | racers.looks(),
+            looks=dict.fromkeys(self.racers, own) | racers.looks(),
             labels=published.labels,
             digits=in_bytes(published.digits),
         )
@@ -74,7 +74,11 @@ class Playground(anywidget.AnyWidget):
 
     def _hear(self, _: Any, content: dict, buffers: list) -> None:
         numbers = [torch.frombuffer(bytearray(b), dtype=torch.float64) if len(b) else None for b in buffers]
-        questions = {"encode": self._encode, "decode": self._decode, "guess": self._guess}
+        questions: dict[str, Callable[..., tuple]] = {
+            "encode": self._encode,
+            "decode": self._decode,
+            "guess": self._guess,
+        }
         try:
             answer, sent = questions[content["question"]](content, *numbers)
         except ValueError as error:  # of a solver that cannot take this image, or these settings
@@ -86,9 +90,9 @@ class Playground(anywidget.AnyWidget):
         races, sent = [], []
         for place in content["racers"]:
             name, solver = list(self.racers.items())[place]
-            known = {field.name for field in fields(solver)}  # type: ignore[arg-type]
+            known = {field.name for field in fields(solver)}
             chosen = {key: value for key, value in content["settings"].get(name, {}).items() if key in known}
-            went = race(replace(solver, **chosen), self._objective(image, mask, toy, content), content["trials"],  # type: ignore[type-var]
+            went = race(replace(solver, **chosen), self._objective(image, mask, toy, content), content["trials"],
                         None if toy is None else toy[None])  # fmt: skip
             races.append({"name": name, "status": went.status, "frames": went.frames})
             sent += [went.latents.double().numpy().tobytes(), b"" if toy is not None else self._drawn(went.latents)]
