@@ -5,6 +5,7 @@ import os
 import pytest
 
 from gfe_companion.runs.profiles import Setting
+from gfe_companion.runs.sizes import FLOW_KEPT, PROFILES
 
 
 def test_settings_refuse_what_they_do_not_know():
@@ -21,3 +22,14 @@ def test_runs_on_a_gpu_go_one_after_another_unless_told_otherwise(monkeypatch):
     assert Setting.of("smoke", device="cuda").jobs == 1
     assert Setting.of("smoke", device="cuda", jobs=3).jobs == 3
     assert Setting.of("smoke", device="cpu").jobs == os.cpu_count()
+
+
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
+def test_what_takes_a_part_of_what_another_makes_asks_for_no_more(profile):
+    assert profile.map_images <= profile.test_images, "a map shows images that were tested"
+    assert profile.slow_test_images <= profile.test_images
+    assert profile.flow_images <= profile.watched_images
+    assert max(FLOW_KEPT) <= profile.flow_images or profile.name == "smoke", "Figure 1 looks at three decoders"
+    assert profile.available_reference in profile.available_images
+    assert len(profile.available_ae) == len(profile.available_gfe) == len(profile.available_images)
+    assert len(profile.available_seeds) == len(profile.available_other_seeds) == len(profile.available_images)
