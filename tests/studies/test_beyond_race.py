@@ -41,26 +41,38 @@ def raced(names):
 def test_a_newly_registered_entrant_is_in_the_race_its_figure_legend_and_table(setting, two_more):
     names = [entrant.name for entrant in beyond_plans.race(setting).entrants]
     assert names[-2:] == ["a new one", "a newer one"]
+    few = raced(["AMD, s_max = 1000", *names[-2:]])
+    shown = [text.get_text() for text in racing.fig8_race(setting, few).figure.legends[0].get_texts()]
+    assert set(shown) == {"AMD, s_max = 1000", *names[-2:]}
     race = raced(names)
     picture = racing.fig8_race(setting, race)
-    shown = [text.get_text() for text in picture.figure.legends[0].get_texts()]
-    assert shown == names
     drawn = [line for line in picture.figure.axes[0].lines if line.get_label() in names]
-    assert len({(line.get_color(), line.get_marker()) for line in drawn}) == len(names), "no two look alike"
+    assert len({(line.get_color(), line.get_marker()) for line in drawn}) == racing.NAMED, "no two look alike"
     assert racing.table_race(setting, race).shown.encoder.tolist() == names
     assert "a newer one" in picture.alt
 
 
 def test_an_entrant_looks_like_its_method(setting):
-    names = [entrant.name for entrant in entrants()]
-    lines = {line.get_label(): line for line in racing.fig8_race(setting, raced(names)).figure.axes[0].lines}
     for method in METHODS.values():
         if method.race is not None:
-            line = lines[method.race.name]
+            race = raced([method.race.name])
+            (line, *_) = racing.fig8_race(setting, race).figure.axes[0].lines
             assert (line.get_color(), line.get_linestyle()) == (method.look.color, method.look.linestyle)
+            assert line.get_marker() == method.look.marker
             assert (line.get_linewidth() > 2) == method.race.warm
             assert (to_rgba(line.get_markerfacecolor()) == to_rgba("white")) == racing.of_a_library(method.race)
-    assert lines["AMD, s_max = 1000"].get_marker() == METHODS["gfe_amd_uncapped"].look.marker
+
+
+def test_six_encoders_have_a_name_and_the_paper_s_is_one_of_them(setting):
+    race = raced([entrant.name for entrant in entrants()])
+    far = race.encoder == "AMD, s_max = 1000"
+    race.loc[far, "gap"] = 0.5
+    chosen = racing.named(race)
+    assert len(chosen) == racing.NAMED and chosen[0] == "AMD, s_max = 1000"
+    others = race[~far & (race.gap < 0.01)].sort_values("passes").encoder
+    assert chosen[1:] == others.tolist()[: racing.NAMED - 1]
+    grey = [line for line in racing.fig8_race(setting, race).figure.axes[0].lines if line.get_color() == racing.REST]
+    assert len(grey) == race.encoder.nunique() - racing.NAMED + 1, "and one for the legend"
 
 
 def test_the_registry_decides_what_a_library_encoder_is(two_more):
@@ -87,7 +99,6 @@ def test_the_front_leaves_out_what_is_no_nearer_and_the_fewest_only_who_gets_the
     assert racing.fewest(race, 0.01).passes.to_dict() == {"Adam": 30, "warm QuasiNewtonAMD": 60, "LBFGS": 90}
     assert racing.fewest(race, 0.001).empty
     assert racing.warm_ones(race) == ["warm QuasiNewtonAMD"]
-    assert racing.fewest_cold(race).to_dict() == {"Adam": 30, "LBFGS": 90}
 
 
 def test_encoding_pays_until_the_time_saved_is_spent(setting):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from gfe_companion.methods import COLD_TEST, FAST, FAST_TEST, UNCAPPED
-from gfe_companion.runs.configs import Evaluate, Optimum, Race
+from gfe_companion.runs.configs import Evaluate, Optimum, Race, Train
 from gfe_companion.runs.iteration import Iteration
 from gfe_companion.runs.profiles import Setting
 from gfe_companion.runs.ways import Ways
@@ -44,7 +44,7 @@ BOTH = curves(
 def test_the_notebook_needs_all_its_runs_each_once(setting):
     needed = study.needs(setting)
     assert len(needed) == len(set(needed))
-    assert {type(config) for config in needed} == {Evaluate, Iteration, Optimum, Race, Ways}
+    assert {type(config) for config in needed} == {Evaluate, Iteration, Optimum, Race, Train, Ways}
     for make in (beyond_plans.curves, beyond_plans.stability, beyond_plans.auto_decoders):
         assert set(make(setting).config) <= set(needed)
 
@@ -160,13 +160,3 @@ def test_what_a_training_kept_is_a_decoder_and_an_encoder_at_each_point():
     assert torch.equal(kept.before().decoder()[0].weight, decoders[16][0].weight)
     assert kept.before().warm(7).state["map"].unique() == 16
     assert kept.warm(7).settings == beyond_plans.with_trials(7)
-
-
-def test_the_answers_count_images_and_passes():
-    race = pd.DataFrame([("Adam", 30.0, 0.3, 0.005), ("warm QuasiNewtonAMD", 9.0, 0.1, 0.005)],
-                        columns=["encoder", "passes", "seconds", "gap"])  # fmt: skip
-    assert study.say_answers(BOTH, race) == (
-        "1. 1,000 against 200, at the points measured: 5 times as many.\n2. Adam, with 30."
-    )
-    never = BOTH[(BOTH.method == "ae") | (BOTH.loss > 0.2)]
-    assert study.say_answers(never, race[1:]) == "1. Here it does not come down to that loss.\n2. None gets there."
