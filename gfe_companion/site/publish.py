@@ -11,6 +11,7 @@ import nbformat
 import pandas as pd
 
 from gfe_companion.evidence.scorecard import THE_PAPER
+from gfe_companion.lessons.playground import make
 from gfe_companion.runs.profiles import ROOT, Setting
 from gfe_companion.studies.results import markdown
 
@@ -19,6 +20,8 @@ BLOCK = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- /\2 -->)", re.DOTALL)
 
 def publish(executed: Iterable[Path], setting: Setting) -> None:
     """Put ``executed`` notebooks, the profile's figures, and its tables in README, where they are committed.
+
+    The weights of the playground are made anew where their trainings are there.
 
     A notebook is published as it would look if it had been run by hand: its own parameters cell, without the injected
     one, execution counts 1, 2, ..., no timings. Its cells must be those of notebooks/, else ``ValueError``.
@@ -32,6 +35,8 @@ def publish(executed: Iterable[Path], setting: Setting) -> None:
     folder = ROOT / "figures" / setting.profile.name
     if folder.resolve() != setting.figures.resolve():
         shutil.copytree(setting.figures, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*"))
+    if make.ready(setting):
+        make.publish(setting)
     readme = ROOT / "README.md"
     _put(readme, with_results(readme.read_text(encoding="utf-8"), folder))
 
