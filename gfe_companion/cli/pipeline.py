@@ -133,7 +133,7 @@ def _run(chosen: list[Notebook], setting: Setting, options: argparse.Namespace, 
         if older:
             return _say("nothing is published that rests on runs of older code.", Exit.FAILED)
         publish((notebook.build / notebook.path.name for notebook in chosen), setting)
-        _say("published: figures/paper/, notebooks/ and README.md")
+        _say("published: figures/, notebooks/ and README.md")
     return Exit.DONE
 
 

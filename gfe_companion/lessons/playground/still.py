@@ -30,7 +30,7 @@ def picture(number: int = 0) -> tuple[bytes, str]:
     shown["autoencoder"] = guessed[0].sigmoid()
     figure, panels = plt.subplots(1, len(shown), figsize=(7.5, 1.6))
     for axes, (title, pixels) in zip(panels, shown.items(), strict=True):
-        axes.imshow(pixels.reshape(28, 28), cmap="gray_r", vmin=0, vmax=1)
+        axes.imshow(pixels.detach().numpy().reshape(28, 28), cmap="gray_r", vmin=0, vmax=1)
         axes.set_title(title, fontsize=9)
         axes.axis("off")
     drawn = io.BytesIO()
