@@ -8,7 +8,7 @@
 import { Objective, Toy, sigmoid } from "./engine.js";
 import { amd, quasiNewton } from "./solvers.js";
 
-const SLICE = 30; // milliseconds of solving between two looks at the screen
+const SLICE = 12; // milliseconds of solving between two looks at the screen
 const KINDS = { AMD: amd, QuasiNewtonAMD: quasiNewton };
 
 // The toy's image: what its decoder makes of a latent that the walk should find.
