@@ -170,7 +170,7 @@ def parser() -> Parser:
     many = "with --plan: tell the time that N workers would take, too"
     add("--workers", type=jobs, default=0, metavar="N", help=many)
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default: auto)")
-    published = "put the results of the paper profile into figures/paper/, notebooks/ and README.md, to be committed"
+    published = "put the results of the paper profile into figures/, notebooks/ and README.md, to be committed"
     add("--publish", action="store_true", help=published)
     add("--keep-going", action="store_true", help="after a failed notebook, go on with the next")
     minutes = shaped(r"\d{0,6}(\.\d{1,6})?", "a number of minutes above 0, such as 90 or 0.5", positive)

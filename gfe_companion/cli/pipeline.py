@@ -78,6 +78,7 @@ def _told_to_kernels(options: argparse.Namespace) -> Iterator[None]:
     """Which runs are good enough and where they are made, in the environment that the kernels of the notebooks get."""
     told = {"GFE_FORCE": str(time.time()) if options.force else "", "GFE_KEEP_RUNS": "1" if options.keep_runs else ""}
     told["GFE_SCHEDULER"] = options.scheduler or os.environ.get("GFE_SCHEDULER", "")
+    told["GFE_LAB"] = ""  # even where it is called from a terminal of JupyterLab
     before = {name: os.environ.get(name) for name in told}
     os.environ |= told
     try:
@@ -133,7 +134,7 @@ def _run(chosen: list[Notebook], setting: Setting, options: argparse.Namespace, 
         if older:
             return _say("nothing is published that rests on runs of older code.", Exit.FAILED)
         publish((notebook.build / notebook.path.name for notebook in chosen), setting)
-        _say("published: figures/paper/, notebooks/ and README.md")
+        _say("published: figures/, notebooks/ and README.md")
     return Exit.DONE
 
 

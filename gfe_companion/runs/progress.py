@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Callable, Iterable
 from threading import Event, Thread
@@ -29,7 +31,9 @@ class Progress:
         self.left = dict.fromkeys(configs)
         self.durations, self.state = durations, state
         self.loss, self.since, self._over = "", time.monotonic(), Event()
-        self.bar = tqdm(total=len(self.left), desc="runs", unit="run", bar_format=FORMAT)
+        lab = bool(os.environ.get("GFE_LAB"))  # a page, which shows stderr in red and keeps what is not taken away
+        told = {"file": sys.stdout, "leave": False, "ncols": 110} if lab else {}
+        self.bar = tqdm(total=len(self.left), desc="runs", unit="run", bar_format=FORMAT, **told)
         self.thread = Thread(target=self._show_now_and_then, daemon=True)
 
     def __enter__(self) -> Progress:

@@ -1,4 +1,4 @@
-"""What of the paper profile is committed: its figures and tables, its executed notebooks, the tables in README."""
+"""What of the paper profile is committed: its figures and tables, its executed notebooks, the tables of pages."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from gfe_companion.runs.profiles import ROOT, Setting
 from gfe_companion.studies.results import markdown
 
 BLOCK = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- /\2 -->)", re.DOTALL)
+PAGES = ("README.md", "figures/README.md")  # whose blocks hold published tables
 
 
 def publish(executed: Iterable[Path], setting: Setting) -> None:
-    """Put ``executed`` notebooks, the profile's figures, and its tables in README, where they are committed.
+    """Put ``executed`` notebooks, the profile's figures, and its tables in the pages, where they are committed.
 
     A notebook is published as it would look if it had been run by hand: its own parameters cell, without the injected
     one, execution counts 1, 2, ..., no timings. Its cells must be those of notebooks/, else ``ValueError``.
@@ -32,8 +33,8 @@ def publish(executed: Iterable[Path], setting: Setting) -> None:
     folder = ROOT / "figures" / setting.profile.name
     if folder.resolve() != setting.figures.resolve():
         shutil.copytree(setting.figures, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*"))
-    readme = ROOT / "README.md"
-    _put(readme, with_results(readme.read_text(encoding="utf-8"), folder))
+    for name in PAGES:
+        _put(ROOT / name, with_results((ROOT / name).read_text(encoding="utf-8"), folder))
 
 
 def _put(path: Path, text: str) -> None:
@@ -65,7 +66,7 @@ def published(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 def with_results(readme: str, folder: Path) -> str:
-    """README with the published tables between their marks, such as <!-- table1 --> and <!-- /table1 -->."""
+    """A page with the published tables between their marks, such as <!-- table1 --> and <!-- /table1 -->."""
 
     def fill(block: re.Match) -> str:
         table = folder / f"{block[2]}.md"

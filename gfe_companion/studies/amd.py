@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -14,9 +16,9 @@ from gfe_companion.runs.configs import RunConfig
 from gfe_companion.runs.hessian import curvature
 from gfe_companion.runs.profiles import Setting
 from gfe_companion.studies import borrowed, plans
-from gfe_companion.studies.drawing import WIDTH
+from gfe_companion.studies.drawing import WIDTH, plain_ticks, wrapped
 from gfe_companion.studies.encoding_as_gradient_flow import recorded
-from gfe_companion.studies.results import Picture, Table, Text, listed
+from gfe_companion.studies.results import Picture, Table, Text, listed, markdown
 from gfe_core.amd import AMD
 from gfe_core.models import Decoder
 from gfe_core.objective import Objective
@@ -31,6 +33,7 @@ CHOICES: dict[str, tuple[float, ...]] = {
 }
 SYMBOLS = {"s_max": "$s_{max}$", "beta": "$\\beta$", "kappa": "$\\kappa$"}
 EARLY = 30  # decoder passes: what counts as few
+FIRST = 150  # of its steps, literal AMD is followed for so many, and uncapped AMD for so many trials
 
 
 def needs(setting: Setting) -> list[RunConfig]:
@@ -44,16 +47,36 @@ def last_decoder(setting: Setting) -> Decoder:
     return list(borrowed.decoders(setting).values())[-1]
 
 
-def say_same_steps(objective: Objective, steps: pd.DataFrame) -> Text:
-    """That gfe_core's AMD takes the same ``steps`` for the one image of ``objective`` as literal AMD by hand.
+def steps_taken(solver: AMD, objective: Objective) -> pd.DataFrame:
+    """What ``solver`` does for the one image of ``objective``, a row a step: columns t, s, dt, refused, loss.
 
-    Raises ``ValueError`` where their losses differ by more than the rounding of float32 adds up to.
+    ``s`` is what it tries first, ``dt`` what it takes, and ``refused`` how often it shrank the one to the other.
     """
-    losses = recorded(AMD(tolerance=0.0, max_steps=len(steps)).encode(objective, record=True)).loss[1:, 0]
-    apart = np.abs(losses.numpy() / steps.loss - 1).max() if len(losses) == len(steps) else np.inf
-    if not apart <= 1e-4:
-        raise ValueError(f"gfe_core's AMD takes other steps than these: losses differ by up to {apart:.1g}, relative.")
-    return Text(f"`gfe_core.amd.AMD` takes the same {len(steps)} steps: relative differences in loss are below 1e-4.")
+    path = recorded(solver.encode(objective, record=True))
+    t, s, rows = path.t[:, 0].tolist(), solver.s_0, []
+    for before, after, loss in zip(t, t[1:], path.loss[1:, 0].tolist(), strict=False):
+        dt, first = after - before, min(s, solver.tau - before)  # the last step is shortened to land on tau
+        rows.append((after, s, dt, round(math.log(dt / first) / math.log(solver.beta)), loss))
+        s = min(max(solver.kappa * (dt if solver.grow_accepted else s), solver.s_0), solver.s_max)
+    return pd.DataFrame(rows, columns=["t", "s", "dt", "refused", "loss"])
+
+
+def schedules(objective: Objective) -> pd.DataFrame:
+    """:func:`steps_taken` of literal AMD, its first steps, and of uncapped AMD: columns method, s_max, and those."""
+    solvers = {"gfe_amd": replace(LITERAL, max_steps=FIRST), "gfe_amd_uncapped": replace(UNCAPPED, max_trials=FIRST)}
+    return pd.concat([
+        steps_taken(replace(solver, tolerance=0.0), objective).assign(method=method, s_max=solver.s_max)
+        for method, solver in solvers.items()
+    ])  # fmt: skip
+
+
+def say_cap(steps_to: Callable[[float], int]) -> Text:
+    """How many steps AMD takes to tau under each cap if it refuses nothing, ``steps_to(s_max)``, and tau / s_max."""
+    rows = [
+        {"s_max": f"{s_max:,.0f}", "tau / s_max": f"{LITERAL.tau / s_max:,.0f}", "steps": f"{steps_to(s_max):,}"}
+        for s_max in CHOICES["s_max"]
+    ]
+    return Text(markdown(pd.DataFrame(rows)))
 
 
 def fig_schedule(setting: Setting, schedule: pd.DataFrame) -> Picture:
@@ -73,9 +96,13 @@ def fig_schedule(setting: Setting, schedule: pd.DataFrame) -> Picture:
         )
     upper.set(yscale="log", ylabel="accepted step $\\delta t_n$\n(dotted: scaling factor $s_n$)")
     lower.set(yscale="log", ylabel="cross-entropy", xlabel="step $n$")
-    upper.legend()
-    title = setting.load().title
-    figure.suptitle(f"{title}: one test image, step by step", fontsize="medium")
+    for axes in (upper, lower):
+        plain_ticks(axes.yaxis)
+    figure.legend(*upper.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
+    title, capped = setting.load().title, schedule[schedule.method == "gfe_amd"]
+    share = (capped.dt > 0.999 * capped.s_max).mean()
+    finding = f"One test image of {title}: {share:.0%} of the literal steps are as long as $s_{{max}}$ allows"
+    figure.suptitle(wrapped(finding), fontsize="medium")
     alt = (
         f"Accepted steps and scaling factors of AMD for one image of {title}, "
         f"and the loss, which falls at every step. {'; '.join(spoken)}."
@@ -96,18 +123,22 @@ def effects(setting: Setting, decoder: Decoder) -> pd.DataFrame:
 
 def fig_effect(setting: Setting, effect: pd.DataFrame) -> Picture:
     """The loss against the decoder passes for each value of each field."""
-    figure, panels = plt.subplots(1, len(CHOICES), figsize=(WIDTH, 3.0), sharey=True)
+    figure, panels = plt.subplots(1, len(CHOICES), figsize=(WIDTH, 3.5), sharey=True)
     for axes, (field, part) in zip(panels, effect.groupby("field", sort=False), strict=True):
         for place, (value, curve) in enumerate(part.groupby("value")):
             color, label = plt.get_cmap("viridis")(place / 3.5), f"{SYMBOLS[field]} = {value:g}"
-            axes.plot(curve.passes, curve.loss, color=color, marker="osD^"[place], label=label)
+            size = (8, 6, 4.5, 3)[place]  # curves that coincide are seen on one another
+            axes.plot(curve.passes, curve.loss, color=color, marker="osD^"[place], markersize=size, label=label)
         ticks = (10, 30, 100, 300)
         axes.set(xscale="log", xlabel="passes for each image", xticks=ticks, xticklabels=ticks)
         axes.minorticks_off()
-        axes.legend(fontsize=7)
+        axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.25), ncols=2, frameon=False)
     panels[0].set_ylabel("cross-entropy")
     title = setting.load().title
-    figure.suptitle(f"{title}: {TESTED} test images, one field of uncapped AMD at a time", fontsize="medium")
+    apart = spreads(effect)
+    most = f"{SYMBOLS[apart.idxmax()]} matters most: its values end {apart.max():.0%} apart"
+    heading = f"{title}: {TESTED} test images, one field of uncapped AMD at a time"
+    figure.suptitle(f"{most}\n{heading}", fontsize="medium")
     alt = (
         f"Loss against decoder passes for four values each of s_max, beta and kappa, on {title}. Lowest at the end: "
         + ", ".join(f"{field} = {value:g}" for field, value in best_values(effect).items())
@@ -189,14 +220,10 @@ def longest_step(objective: Objective) -> tuple[float, float]:
     return max(steps), 2 / curvature(objective.decoder, objective.images, z)[0, -1].item()
 
 
-def say_answers(objective: Objective) -> Text:
-    """The answers to both exercises, for the one image of ``objective``."""
+def say_longest(objective: Objective) -> Text:
+    """The longest first step that Eq. (9) accepts for the one image of ``objective``, beside the bound of stability."""
     longest, bound = longest_step(objective)
     return Text(
-        f"1. {longest:,.1f}, against $2/\\mu$ = {bound:,.1f}. They agree for a quadratic; "
-        "where the loss flattens away from the start, a longer step still lowers it.\n"
-        "2. A step just below the largest one lowers the loss by next to nothing while $z$ leaps across the valley: "
-        "the losses could converge above the minimum. "
-        "The growth of $s_n$ leads to such steps again and again; "
-        "each refusal, by $\\beta$, leads back to steps of a useful length."
+        f"For this image Eq. (9) accepts a first step of up to **{longest:,.1f}**, "
+        f"while Euler's method is stable below $2/\\mu$ = **{bound:,.1f}**, with the curvature at $z = 0$."
     )

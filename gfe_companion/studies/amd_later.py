@@ -16,7 +16,7 @@ from gfe_companion.runs.store import run_grid
 from gfe_companion.studies import plans
 from gfe_companion.studies.amd_jumps import JUMP, Grid, drawn_as, grids_of, named, part_of, rates_of
 from gfe_companion.studies.amd_training import BATCH
-from gfe_companion.studies.drawing import WIDTH, wrapped
+from gfe_companion.studies.drawing import WIDTH, plain_ticks, wrapped
 from gfe_companion.studies.results import Picture, Table, Text, listed
 
 
@@ -57,13 +57,15 @@ def fig_coarse(setting: Setting, steps: pd.DataFrame) -> Picture:
     stages = sorted(steps.iterations.unique())
     axes.set_xticks(stages, [f"{stage:,}" for stage in stages], rotation=45, fontsize=8)
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter("{x:g}")
+    plain_ticks(axes.yaxis)
     axes.set_ylabel("longest step / bound of stability")
     figure.legend(loc="outside lower center", ncols=2, fontsize=8)
     title, count = setting.load().title, steps.image.nunique()
-    heading = f"{title}: above one a step is too long (median of {count} images; mean and range over seeds)"
-    axes.set_title(wrapped(heading, 0.85 * WIDTH))
     last = {grid: at_end(longest, grid) for grid in grids}
+    lost = [named(grid) for grid in grids if grid[1] and last[grid] > 1]
+    finding = f"too long at the end under {listed(lost)}" if lost else "still short enough under every grid"
+    heading = f"{title}: the longest step is {finding} (median of {count} images; mean and range over seeds)"
+    axes.set_title(wrapped(heading, 0.85 * WIDTH))
     alt = (
         f"The longest step of the flow over RK4's bound of stability against training iterations, on {title}, the "
         f"median of {count} images. At the "

@@ -15,7 +15,7 @@ from gfe_companion.runs.profiles import Setting
 from gfe_companion.runs.stiffness import ATOL, RTOL
 from gfe_companion.runs.store import run_grid
 from gfe_companion.studies import borrowed, plans
-from gfe_companion.studies.drawing import WIDTH, draw_mean
+from gfe_companion.studies.drawing import WIDTH, draw_mean, plain_ticks
 from gfe_companion.studies.encoding_as_gradient_flow import recorded
 from gfe_companion.studies.results import Picture, Table, Text
 from gfe_core.fixed_grid import FixedGrid
@@ -56,24 +56,27 @@ def fig_stiffness(setting: Setting, stages: pd.DataFrame) -> Picture:
     by_seed = stages.groupby(["images", "seed"]).median(numeric_only=True).reset_index()
     seen, seeds = sorted(by_seed.images.unique()), by_seed.seed.nunique()
     by_seed["place"] = by_seed.images.map(seen.index)
-    figure, panels = plt.subplots(1, 3, figsize=(WIDTH, 3.1))
+    figure, panels = plt.subplots(1, 3, figsize=(WIDTH, 3.5))
     for column, axes, drawn in (
-        ("start", panels[0], {"marker": "s", "linestyle": "--", "label": "at $z = 0$"}),
-        ("end", panels[0], {"label": "at $z^*$"}),
+        ("start", panels[0], {"marker": "s", "linestyle": "--", "label": "$\\mu$ at $z = 0$"}),
+        ("end", panels[0], {"label": "$\\mu$ at $z_\\tau$"}),
         ("evaluations", panels[1], {"label": None}),
         ("late_median", panels[2], {"label": None}),
     ):
         draw_mean(axes, over_seeds(by_seed, ["images"], column, "place"), METHODS["gfe_amd_uncapped"].look, **drawn)
     bound = DOPRI5_BOUND / by_seed.groupby("place").end.mean()
-    panels[2].plot(bound, color="gray", linestyle=":", label=f"${DOPRI5_BOUND}/\\mu(z^*)$")
+    panels[2].plot(bound, color="gray", linestyle=":", label=f"dopri5 is stable below ${DOPRI5_BOUND}/\\mu(z_\\tau)$")
     for axes, what in zip(panels, ("largest curvature $\\mu$", "dopri5: gradients", "dopri5: late step"), strict=True):
         axes.set(title=what, yscale="log", xlabel="training images")
         axes.set_xticks(range(len(seen)), [f"{stage:,}" for stage in seen], rotation=60, fontsize=7)
-    panels[0].legend()
-    panels[2].legend()
+        plain_ticks(axes.yaxis)
+    handles = [handle for axes in panels for handle in axes.get_legend_handles_labels()[0]]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8)
     title, grown = setting.load().title, growth(stages)
     drawn_seeds = f"mean of {seeds} seeds" if seeds > 1 else "one seed"
-    figure.suptitle(f"{title}: medians over images, {drawn_seeds}", fontsize="medium")
+    fold = grown.end.iloc[-1] / grown.end.iloc[0]
+    finding = f"Under the last decoder $\\mu$ is {fold:,.0f} times that under the fresh one"
+    figure.suptitle(f"{finding}\n{title}: medians over images, {drawn_seeds}", fontsize="medium")
     alt = (
         f"Curvature, dopri5's gradients and its late step against training images, on {title}. "
         f"From the fresh decoder to {grown.index[-1]:,} images "
@@ -90,7 +93,7 @@ def say_stiffness(runs: pd.DataFrame, stages: pd.DataFrame) -> Text:
     stopped = int((stages.reached < config.tau).sum())
     return Text(
         f"*Reading it:* from the fresh decoder to {grown.index[-1]:,} images, "
-        f"the curvature at $z^*$ grows **{last.end / first.end:,.0f}-fold**. "
+        f"the curvature at $z_\\tau$ grows **{last.end / first.end:,.0f}-fold**. "
         f"The step that dopri5 takes late in the flow becomes **{first.late_median / last.late_median:.1f} times** "
         f"shorter, and it needs **{last.evaluations / first.evaluations:.1f} times** the gradients "
         f"(tolerances {RTOL:g} and {ATOL:g} on $z$). "
@@ -184,7 +187,7 @@ def table_grid(setting: Setting, grid: pd.DataFrame) -> Table:
     return Table(
         "table_04_grid", grid, shown,
         f"Fixed grids under decoders at several stages of training, on {setting.load().title}, {BATCH} training images",
-        "*N needed*: slices for RK4 to be stable at $z^*$. "
+        "*N needed*: slices for RK4 to be stable at $z_\\tau$. "
         "*loss rises*: images whose loss rises from one slice to the next somewhere. "
         "*excess*: mean loss at the end above that of uncapped AMD.",
     )  # fmt: skip

@@ -79,7 +79,8 @@ def named(race: pd.DataFrame) -> list[str]:
         race.encoder.unique(),
         key=lambda name: (near.get(name, np.inf), far.get(name, np.inf), race[race.encoder == name].gap.min()),
     )
-    paper = [name for name in order if name == METHODS["gfe_amd_uncapped"].race.name]
+    of_paper = METHODS["gfe_amd_uncapped"].race
+    paper = [name for name in order if of_paper is not None and name == of_paper.name]
     return [*paper, *[name for name in order if name not in paper]][:NAMED]
 
 

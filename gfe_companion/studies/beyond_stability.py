@@ -78,7 +78,7 @@ def _clip(axes: Axes, losses: np.ndarray) -> None:
     axes.set_xlim(right=edge)
     for row in np.unique(beyond.nonzero()[0]):
         worst = np.nanmax(losses[row])
-        place = axes.lines[0].get_ydata()[row]
+        place = np.asarray(axes.lines[0].get_ydata())[row]
         axes.annotate(f"to {worst:.2g} →", (edge, place), (-3, 0), textcoords="offset points", ha="right", va="center",
                       fontsize=7)  # fmt: skip
 

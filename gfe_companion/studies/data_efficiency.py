@@ -16,7 +16,7 @@ from gfe_companion.runs.configs import RunConfig
 from gfe_companion.runs.profiles import Setting
 from gfe_companion.runs.store import run_grid
 from gfe_companion.studies import data_plans, plans
-from gfe_companion.studies.drawing import draw_mean
+from gfe_companion.studies.drawing import WIDTH, draw_mean
 from gfe_companion.studies.results import Picture, Table, Text
 
 DATASETS: tuple[str, ...] = tuple(REGISTRY)
@@ -54,8 +54,8 @@ def summary(curves: pd.DataFrame, x: str) -> pd.DataFrame:
     return over_seeds(curves, ["method", "images"], "validation_loss", x)
 
 
-def _drawn(setting: Setting, curves: pd.DataFrame, x: str, label: str) -> Figure:
-    figure, axes = plt.subplots()
+def _drawn(setting: Setting, curves: pd.DataFrame, x: str, what: str, label: str) -> Figure:
+    figure, axes = plt.subplots(figsize=(WIDTH, 4.3))
     by_method, count = dict(list(summary(curves, x).groupby("method"))), len(setting.seeds)
     for method in (name for name in METHODS if name in by_method):
         draw_mean(axes, by_method[method], METHODS[method].look)
@@ -64,9 +64,25 @@ def _drawn(setting: Setting, curves: pd.DataFrame, x: str, label: str) -> Figure
     axes.xaxis.set_major_formatter("{x:,.10g}")
     axes.xaxis.set_minor_formatter("")
     several = "one seed" if count == 1 else f"mean and 95 % interval, up to {count} seeds"
-    axes.set_title(f"{setting.load().title} ({several})")
-    axes.legend(fontsize=8)
+    finding = "Validation loss" if (factor := factor_to_equal_loss(setting, curves, x)) is None else (
+        f"The AE needs {factor:.2g} times the {what} for the loss of GFE-amd"
+    )  # fmt: skip
+    axes.set_title(f"{finding}\n{setting.load().title} ({several})")
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8)
     return figure
+
+
+def factor_to_equal_loss(setting: Setting, curves: pd.DataFrame, x: str) -> float | None:
+    """How many times as much of ``x`` the AE needs for the loss that uncapped GFE-amd has at Table 1's last row.
+
+    Read off the mean curves, on the logarithm of ``x``. None where one of them is not there, or the AE's ends above.
+    """
+    ours, ae = (part[part.method == method] for part in [summary(curves, x)] for method in (GFE, AE))
+    ours = ours[ours.images <= setting.profile.table1_images[-1]]
+    if ours.empty or ae.empty or ae["mean"].min() > ours["mean"].iloc[-1]:
+        return None
+    needed = np.exp(np.interp(-ours["mean"].iloc[-1], -ae["mean"].cummin(), np.log(ae.x)))
+    return float(needed / ours.x.iloc[-1])
 
 
 def _spoken(curves: pd.DataFrame) -> str:
@@ -79,14 +95,14 @@ def _spoken(curves: pd.DataFrame) -> str:
 
 def fig4_left(setting: Setting, curves: pd.DataFrame) -> Picture:
     """Validation loss against the training images seen."""
-    figure = _drawn(setting, curves, "images", "training images seen")
+    figure = _drawn(setting, curves, "images", "images", "training images seen")
     falls = f"Validation loss falls with the number of training images, on {setting.load().title}."
     return Picture("fig4_left", figure, f"{falls} {_spoken(curves)}.", curves)
 
 
 def fig4_right(setting: Setting, curves: pd.DataFrame) -> Picture:
     """Validation loss against compute time."""
-    figure = _drawn(setting, curves, "seconds", "compute time [s], one thread")
+    figure = _drawn(setting, curves, "seconds", "time", "compute time [s], one thread")
     same = f"The same validation losses against compute time on a logarithmic axis, on {setting.load().title}."
     return Picture("fig4_right", figure, f"{same} {_spoken(curves)}.", curves)
 

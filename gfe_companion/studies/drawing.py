@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from typing import Any
 
@@ -10,8 +11,10 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
+from matplotlib.ticker import LogLocator, NullLocator
 
 from gfe_companion.methods import Look
 
@@ -54,3 +57,25 @@ def wrapped(title: str, inches: float = WIDTH, size: float | str = "medium") -> 
         if all(TextPath((0, 0), line, prop=font).get_extents().width <= 72 * inches for line in lines):
             return "\n".join(lines)
     return title
+
+
+def plain(value: float, _: object = None) -> str:
+    """The number at a tick as people write it, such as 0.003 and 30,000, and from a million on as a power of ten."""
+    if not value or 1e-5 < abs(value) < 1e6:
+        return f"{value:,.6f}".rstrip("0").rstrip(".")
+    digits, power = f"{value:.2e}".split("e")
+    digits = digits.rstrip("0").rstrip(".")
+    return f"$10^{{{int(power)}}}$" if digits == "1" else f"${digits} \\times 10^{{{int(power)}}}$"
+
+
+def plain_ticks(axis: Axis) -> None:
+    """Ticks with plain numbers at 1, 10, ... on a logarithmic ``axis``, and between them where it spans little.
+
+    To be called when all is drawn.
+    """
+    low, high = axis.get_view_interval()
+    decades = math.log10(high / low)
+    subs = (1,) if decades > 3 else (1, 3) if decades > 1.3 else (1, 2, 3, 5, 7)
+    axis.set_major_locator(LogLocator(subs=subs))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(plain)

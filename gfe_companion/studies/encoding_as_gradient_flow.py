@@ -13,7 +13,7 @@ from gfe_companion.runs.profiles import Setting
 from gfe_companion.runs.sizes import FLOW_KEPT
 from gfe_companion.runs.store import run_grid
 from gfe_companion.studies import borrowed
-from gfe_companion.studies.drawing import WIDTH
+from gfe_companion.studies.drawing import WIDTH, plain_ticks
 from gfe_companion.studies.plans import figure3_right
 from gfe_companion.studies.results import Picture, Text
 from gfe_core.encoding import Encoding, Path, Status
@@ -62,8 +62,10 @@ def fig_path(setting: Setting, objective: Objective, encoding: Encoding) -> Pict
     axes.axhline(path.loss[0, 0], color="gray", linestyle=":", label="at $z(0) = 0$")
     axes.set(xscale="log", xlabel="time $t$ of the flow", ylabel="cross-entropy $l$")
     title = setting.load().title
-    axes.set_title(f"{title}: one test image, encoded by AMD")
-    axes.legend()
+    fell = f"its loss falls from {path.loss[0, 0]:.3f} to {encoding.loss[0]:.3f}"
+    axes.set_title(f"{title}, one test image, encoded by AMD: {fell}")
+    plain_ticks(axes.xaxis)
+    below.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
     alt = (
         "A strip of reconstructions that sharpen from a blur into the test image, and the loss falling along the path "
         f"from {path.loss[0, 0]:.3f} to {encoding.loss[0]:.3f}, on {title}."
@@ -159,7 +161,7 @@ def fig1(setting: Setting, curves: pd.DataFrame) -> Picture:
     """Figure 1: the mean loss along both flows at three training iterations, darker being earlier."""
     flows, iterations = drawn_flows(setting), sorted(curves.iteration.unique())
     title = setting.load().title
-    figure, panels = plt.subplots(1, 2, figsize=(WIDTH, 3.3), sharey=True)
+    figure, panels = plt.subplots(1, 2, figsize=(WIDTH, 3.7), sharey=True)
     for axes, (method, part) in zip(panels, curves.groupby("method"), strict=True):
         first, last = flows[method].times()[1], flows[method].tau
         start = first / 3  # where t = 0 is drawn beside the logarithmic axis
@@ -175,9 +177,12 @@ def fig1(setting: Setting, curves: pd.DataFrame) -> Picture:
         axes.set_xlabel("time $t$ of the flow (open marker: $t = 0$)")
         axes.set_title(f"{METHODS[method].look.short}, $\\tau$ = {last:,.0f}")
     panels[0].set_ylabel("mean cross-entropy of a batch")
-    panels[0].legend()
-    figure.suptitle(f"{title}: {BATCH} training images, {flows['gfe'].slices} slices", fontsize="medium")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
     ends = curves.groupby(["method", "iteration"]).loss.last()
+    lower = all(part.is_monotonic_decreasing for _, part in ends.groupby("method"))
+    finding = "Each later decoder brings the same images to a lower loss" if lower else "Both flows, three decoders"
+    heading = f"{title}: {BATCH} training images, {flows['gfe'].slices} slices"
+    figure.suptitle(f"{finding}\n{heading}", fontsize="medium")
     alt = (
         f"Mean loss along the flow at {len(iterations)} training iterations, darker is earlier, "
         f"for GFE and second-order GFE, on {title}. It ends at "

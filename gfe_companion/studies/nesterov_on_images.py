@@ -8,7 +8,7 @@ import pandas as pd
 from gfe_companion.methods import FLOW_TAU, METHODS, NESTEROV_TAU
 from gfe_companion.runs.profiles import Setting
 from gfe_companion.studies import borrowed
-from gfe_companion.studies.drawing import WIDTH
+from gfe_companion.studies.drawing import WIDTH, plain_ticks
 from gfe_companion.studies.results import Picture, Text, markdown
 from gfe_core.fixed_grid import FixedGrid
 from gfe_core.models import Decoder
@@ -64,6 +64,7 @@ def fig_passes(setting: Setting, curves: pd.DataFrame) -> Picture:
             )
             axes.plot(one.passes[1:], one.loss[1:], color=look.color, linestyle=":", linewidth=1)
         axes.set(xlabel="decoder passes for each image", title=f"decoder of {stage:,} images", xscale="log")
+        plain_ticks(axes.xaxis)
     panels[0].set_ylabel("cross-entropy")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
     shares = ahead(curves)
@@ -149,6 +150,7 @@ def fig_tau(setting: Setting, sweep: pd.DataFrame) -> Picture:
             axes.plot(curve.factor, curve.loss, color=look.color, marker=look.marker, label=look.short)
         axes.axvline(1, color="gray", linestyle=":")
         axes.set(xscale="log", xlabel="distance allowed, relative to ours", title=f"decoder of {stage:,} images")
+        plain_ticks(axes.xaxis)
     panels[0].set_ylabel("cross-entropy at the end")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
     slices, lowest = setting.profile.drawn_slices // 4, at_best_tau(sweep)

@@ -9,6 +9,8 @@ import pytest
 from gfe_companion.cli import lab
 from gfe_companion.cli.arguments import parse
 from gfe_companion.cli.environment import Exit, Stop
+from gfe_companion.runs.durations import Durations
+from gfe_companion.runs.progress import Progress
 
 
 @pytest.fixture
@@ -52,15 +54,47 @@ def test_it_is_for_this_machine_alone_and_its_arguments_reach_it(root, became, m
     monkeypatch.setenv("JUPYTER_CONFIG_DIR", "/somebody's")
     lab.start(Path("python"), root, ["--no-browser", "--port", "9000"])
     ((argv, environ),) = became
-    assert argv[3:] == [
-        "jupyterlab",
-        "--ServerApp.ip=localhost",
-        "--no-browser",
-        "--port",
-        "9000",
-        str(root / "home" / "lab"),
-    ]
+    assert argv[3:5] == ["jupyterlab", "--ServerApp.ip=localhost"]
+    assert argv[-4:] == ["--no-browser", "--port", "9000", str(root / "home" / "lab")]
+    assert "--LabApp.default_url=/lab/tree/00_start_here.ipynb" in argv, "the first page is open"
+    assert "--KernelSpecManager.allowed_kernelspecs=python3" in argv, "no kernel of another environment"
     assert "JUPYTER_TOKEN" not in environ and environ["JUPYTER_CONFIG_DIR"].startswith(str(root))
+
+
+def test_readme_and_the_last_report_are_at_hand_and_no_news(root, became, monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    (root / "figures" / "paper").mkdir(parents=True)
+    (root / "figures" / "paper" / "fig2.png").write_bytes(b"picture")
+    text = "# Title\n[one](notebooks/01_one.ipynb), [code](gfe_core/amd.py)\n![two](figures/paper/fig2.png)\n"
+    (root / "README.md").write_text(text)
+    lab.start(Path("python"), root, [])
+    folder = root / "home" / "lab"
+    assert "[one](01_one.ipynb), code" in (folder / "README.md").read_text(), "no link leads nowhere"
+    assert (folder / "figures" / "paper" / "fig2.png").read_bytes() == b"picture"
+    assert not (folder / ".static" / "report").exists()
+    for profile, seconds in (("quick", 2_000_000_000), ("smoke", 1_900_000_000)):
+        report = root / "home" / "build" / profile / "report"
+        report.mkdir(parents=True)
+        (report / "index.html").write_text(profile)
+        os.utime(report / "index.html", (seconds, seconds))
+    settings = folder / ".jupyter" / "lab" / "user-settings" / "@jupyterlab"
+    news = settings / "apputils-extension" / "notification.jupyterlab-settings"
+    assert json.loads(news.read_text())["fetchNews"] == "false"
+    news.write_text("mine")
+    lab.start(Path("python"), root, [])
+    assert (folder / ".static" / "report" / "index.html").read_text() == "quick", "the one that was written last"
+    assert "The report" in (folder / "README.md").read_text()
+    assert news.read_text() == "mine"
+    assert became[-1][1]["GFE_LAB"] == "1"
+
+
+def test_bars_of_a_page_are_no_errors_and_leave_nothing(monkeypatch, capsys):
+    monkeypatch.setenv("GFE_LAB", "1")
+    with Progress([], Durations(), lambda left: (0, "")):
+        pass
+    shown = capsys.readouterr()
+    assert shown.err == "" and "runs: " in shown.out
+    assert shown.out.rpartition("runs: ")[2].split("\r", 1)[1].strip() == "", "it is wiped at the end"
 
 
 def test_root_is_told_why(root, became, monkeypatch):

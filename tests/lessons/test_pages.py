@@ -69,10 +69,10 @@ def test_pages_check_the_exercises_that_there_are_and_offer_hints():
 
 
 HEAD = re.compile(r"(from|import) |setting = |page = |page\.begin")
-SHOWN = re.compile(r"\b(page|study|schematic|borrowed|[a-z]+_on_\w+|adjoint_\w+)\.|check\(")
+SHOWN = re.compile(r"\b(page|study|amd(_\w+)?|schematic|borrowed|[a-z]+_on_\w+|adjoint_\w+)\.|check\(")
 
 
-@pytest.mark.parametrize("number", ["01", "02", "03"])
+@pytest.mark.parametrize("number", ["01", "02", "03", "04"])
 def test_half_of_the_code_that_is_seen_is_the_method(number):
     """All but imports, parameters and the page's head, and lines that call for what a study makes, or for a check."""
     code = [cell for cell in cells(number) if cell.cell_type == "code"]

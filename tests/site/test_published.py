@@ -104,8 +104,21 @@ def test_a_full_disk_costs_nothing_that_was_published(tmp_path, monkeypatch):
 
 
 def test_the_readme_carries_the_published_tables_and_pictures():
-    readme = (ROOT / "README.md").read_text()
-    assert {"scorecard", "table1", "table2"} <= {block[2] for block in BLOCK.finditer(readme)}
-    assert readme == with_results(readme, FIGURES)
-    for picture in re.findall(r"!\[[^]]*\]\(([^)]+)\)", readme):
-        assert (ROOT / picture).exists()
+    texts = {name: (ROOT / name).read_text() for name in publish.PAGES}
+    assert {"scorecard", "table1", "table2"} <= {block[2] for text in texts.values() for block in BLOCK.finditer(text)}
+    for name, text in texts.items():
+        assert text == with_results(text, FIGURES), name
+        for picture in re.findall(r"!\[[^]]*\]\(([^)]+)\)", text):
+            assert (ROOT / name).parent.joinpath(picture).exists()
+
+
+def test_the_gallery_lists_what_the_notebooks_write():
+    """Each figure and table once; a name that no notebook writes any more is not listed."""
+    listed = re.findall(r"`((?:fig|table|scorecard)\w*)`", (ROOT / "figures" / "README.md").read_text())
+    announced = {
+        name
+        for book in NOTEBOOKS.values()
+        for name in re.findall(r"`(\w+)`", re.search(r"Writes.*", book.cells[0].source)[0])
+    }
+    assert len(listed) == len(set(listed))
+    assert set(listed) == announced

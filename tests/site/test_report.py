@@ -97,12 +97,15 @@ def test_publishing_refuses_what_is_not_of_the_present_notebook(setting, tmp_pat
     (setting.figures / "scorecard.md").write_text("the long form")
     (setting.figures / "table1.md").write_text("| table |\n")
     blocks = [f"<!-- {name} -->\nold {name}\n<!-- /{name} -->\n" for name in ("scorecard", "table1", "table2")]
+    (tmp_path / "root" / "figures").mkdir()
+    (tmp_path / "root" / "figures" / "README.md").write_text("## Gallery\n" + blocks[1])
     (tmp_path / "root" / "README.md").write_text("# Title\n" + "".join(blocks) + "end\n")
     publish.publish([build / "01_one.ipynb"], setting)
     assert (tmp_path / "root" / "figures" / "smoke" / "fig9.png").exists()
     text = (tmp_path / "root" / "README.md").read_text()
     assert "| b | 5 | partly | 1 |" in text and "| d |" not in text, "the findings of our own stay on their page"
     assert "<!-- table1 -->\n| table |\n<!-- /table1 -->" in text
+    assert "| table |" in (tmp_path / "root" / "figures" / "README.md").read_text()
     assert re.findall(r"old \w+", text) == ["old table2"], "what is not there yet stays"
     assert text.startswith("# Title\n") and text.endswith("end\n")
     source.cells[2].source = "1 + 2"

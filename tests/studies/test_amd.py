@@ -11,6 +11,7 @@ from scipy.optimize import brentq
 from gfe_companion.methods import FLOW_TAU
 from gfe_companion.runs.profiles import Setting
 from gfe_companion.studies import amd, amd_stiffness, amd_training
+from gfe_core.amd import AMD
 from gfe_core.fixed_grid import FixedGrid
 from gfe_core.objective import Objective
 
@@ -41,14 +42,35 @@ def one_pixel(y, w=1.0, loss=None):
     return Objective(Scale(w), torch.tensor([[y]], dtype=torch.float64), **({"loss": loss} if loss else {}))
 
 
-def test_amd_is_held_to_the_steps_that_were_taken_by_hand():
+def test_the_steps_that_amd_takes_are_those_by_hand():
     """For l = (0.3 z - 1)^2 / 2 a step s takes the share 0.09 s of the way to 0.3 z = 1, and s grows by 1.1 from 1."""
-    objective = one_pixel(1.0, 0.3, half_square)
-    distance = np.cumprod(1 - 0.09 * 1.1 ** np.arange(8))
-    steps = pd.DataFrame({"loss": distance**2 / 2})
-    assert "the same 8 steps" in amd.say_same_steps(objective, steps)
-    with pytest.raises(ValueError, match="other steps"):
-        amd.say_same_steps(objective, steps.assign(loss=1.01 * steps.loss))
+    steps = amd.steps_taken(AMD(tolerance=0.0, max_steps=8), one_pixel(1.0, 0.3, half_square))
+    assert steps.loss.tolist() == pytest.approx((np.cumprod(1 - 0.09 * 1.1 ** np.arange(8)) ** 2 / 2).tolist())
+    assert steps.s.tolist() == pytest.approx((1.1 ** np.arange(8)).tolist())
+    assert steps.dt.tolist() == pytest.approx(steps.s.tolist())
+    assert not steps.refused.any()
+
+
+@pytest.mark.parametrize(("accepted", "second", "refused"), [(False, 7.5, 2), (True, 3.75, 1)])
+def test_a_refused_step_is_counted_by_how_often_it_was_shrunk(accepted, second, refused):
+    """For l = (z - 1)^2 / 2 a step is taken below 2: of 2.5 it takes 1.25, and tries three times one of them next."""
+    solver = AMD(tau=100.0, beta=0.5, kappa=3.0, s_0=2.5, s_max=8.0, tolerance=0.0, max_steps=2, grow_accepted=accepted)
+    steps = amd.steps_taken(solver, one_pixel(1.0, 1.0, half_square))
+    assert steps.s.tolist() == pytest.approx([2.5, second])
+    assert steps.dt.tolist() == pytest.approx([1.25, 1.875])
+    assert steps.refused.tolist() == [1, refused]
+
+
+@pytest.mark.filterwarnings("ignore:AMD has ended")
+def test_the_last_step_is_shortened_and_not_refused():
+    steps = amd.steps_taken(AMD(tau=2.5, tolerance=0.0), one_pixel(1.0, 0.3, half_square))
+    assert steps.t.iloc[-1] == 2.5 and steps.dt.iloc[-1] == pytest.approx(0.4)
+    assert not steps.refused.any()
+
+
+def test_the_cap_is_told_in_steps_to_tau():
+    said = amd.say_cap(lambda s_max: round(1e4 / s_max) + 7)
+    assert "| 10 | 1,000 | 1,007 |" in said and "| 1,000 | 10 | 17 |" in said
 
 
 def test_the_longest_step_ends_where_the_loss_is_back_at_its_start():
@@ -127,5 +149,18 @@ def test_a_curve_ends_where_a_seed_breaks_off_and_a_cross_says_so(setting):
     curves = [training("gfe", 0, [3.0, 2.0, 1.0]), training("gfe", 1, [3.0, 2.0, np.nan])]
     figure = amd_training.fig3_right(setting, pd.concat(curves, ignore_index=True)).figure
     curve, cross = figure.axes[0].lines
+    assert len(figure.axes[1].lines) == 1, "there is nothing but GFE itself"
     assert list(curve.get_xdata()) == [10, 20]
     assert (cross.get_marker(), list(cross.get_xdata())) == ("x", [30])
+
+
+def test_other_methods_are_compared_with_gfe_seed_by_seed(setting):
+    pairs = {"gfe": ([2.0, 1.0], [4.0, 2.0]), "gfe_nesterov": ([2.2, 1.0], [4.4, 1.0]), "gfe_amd": ([1.0, np.nan],)}
+    curves = pd.concat([training(m, seed, losses) for m, each in pairs.items() for seed, losses in enumerate(each)])
+    relative = amd_training.relative_to_gfe(curves).set_index(["method", "seed", "iterations"]).relative
+    assert relative.to_dict() == pytest.approx({
+        ("gfe_nesterov", 0, 10): 0.1, ("gfe_nesterov", 0, 20): 0.0, ("gfe_nesterov", 1, 10): 0.1,
+        ("gfe_nesterov", 1, 20): -0.5, ("gfe_amd", 0, 10): -0.5,
+    })  # fmt: skip
+    picture = amd_training.fig3_right(setting, curves[curves.method != "gfe_amd"])
+    assert "At the end, relative to GFE: 2nd order GFE -25.0%" in picture.figure.get_suptitle()

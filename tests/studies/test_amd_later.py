@@ -68,19 +68,36 @@ def test_every_jump_and_every_end_is_marked(setting):
     (axes,) = picture.figure.axes
     marked = [(str(line.get_marker()), list(line.get_xdata())) for line in axes.lines if len(line.get_xdata()) == 1]
     assert sorted(marked) == [("*", [30]), ("x", [30])]
-    assert axes.get_title().replace("\n", " ").endswith("(crosses): 2; a line is a seed")
+    said = "4 trainings: 1 rise above 10 % (stars) and 1 broke off (crosses); a line is a seed"
+    assert axes.get_title().replace("\n", " ").endswith(said)
     assert "GFE (N = 2) 2 in 70 iterations" in picture.alt
     assert [text.get_text() for text in picture.figure.legends[0].texts] == [
         "GFE (N = 8)", "GFE (N = 2)", "GFE-amd, uncapped",
     ]  # fmt: skip
 
 
-def test_the_bars_are_those_of_each_grid(setting):
-    picture = amd_jumps.fig_stability(setting, amd_jumps.jumps_of(CURVES))
-    left, right = picture.figure.axes
-    assert len(left.containers) == 3
-    assert [line.get_marker() for line in right.lines[:3]] == ["v", "v", "o"]
-    assert right.lines[1].get_markerfacecolor() == "white" != right.lines[0].get_markerfacecolor()
+def test_where_nothing_was_seen_the_title_says_so(setting):
+    picture = amd_jumps.fig_later(setting, training("gfe", 8, 0, [1.0, 0.9]))
+    said = picture.figure.axes[0].get_title().replace("\n", " ")
+    assert said.endswith("1 training: none rises by more than 10 %, and none breaks off; a line is a seed")
+
+
+def test_the_changes_are_those_of_each_grid_and_jumps_are_counted_below(setting):
+    assert amd_jumps.changes_of(CURVES).change.tolist() == pytest.approx(
+        [0.09, 1.25 / 1.09 - 1, -0.2, -0.1, -0.1, 0.8 / 0.9 - 1, -0.5, -0.2]
+    )
+    picture = amd_jumps.fig_stability(setting, amd_jumps.jumps_of(CURVES), CURVES)
+    (axes,) = picture.figure.axes
+    largest = [line for line in axes.lines if line.get_linestyle() == "None"]
+    assert [line.get_marker() for line in largest] == ["v", "v", "o"]
+    assert largest[1].get_markerfacecolor() == "white" != largest[0].get_markerfacecolor()
+    assert largest[1].get_ydata().tolist() == pytest.approx([1.25 / 1.09, 0.9])
+    labels = [label.get_text() for label in axes.get_xticklabels()]
+    assert labels[1].startswith("GFE\n(N = 2)\n2 jumps, at most\n") and "no jump, at most" in labels[0]
+    assert "jumps under GFE (N = 2)" in picture.figure.get_suptitle().replace("\n", " ")
+    quiet = training("gfe", 8, 0, [1.0, 0.9, 0.88])
+    said = amd_jumps.fig_stability(setting, amd_jumps.jumps_of(quiet), quiet).figure.get_suptitle().replace("\n", " ")
+    assert "no jump; the largest change in ten iterations is -2.2% (one seed)" in said
 
 
 def test_the_median_image_counts_and_the_first_stage_above_one_is_named():
@@ -114,6 +131,9 @@ def test_a_flow_that_is_lost_leaves_the_others_in_the_figure(setting):
     drawn = {line.get_label(): list(line.get_ydata()) for line in axes.lines}
     assert drawn["GFE (N = 2)"] == pytest.approx([0.4, 1.2, 1.6])
     assert drawn["GFE (N = 8), decoders by AMD"] == pytest.approx([0.4, 0.9, 3.5])
+    assert "too long at the end under GFE (N = 2)" in axes.get_title().replace("\n", " ")
+    short = amd_later.fig_coarse(setting, STEPS.assign(share=STEPS.share.clip(upper=0.5))).figure.axes[0].get_title()
+    assert "still short enough" in short.replace("\n", " ")
 
 
 def test_where_one_seed_is_followed_for_longer_a_thin_line_goes_on(setting):
@@ -121,7 +141,7 @@ def test_where_one_seed_is_followed_for_longer_a_thin_line_goes_on(setting):
     picture = amd_training.fig3_right(setting, curves.drop(columns="slices"))
     bold, thin = picture.figure.axes[0].lines
     assert (list(bold.get_xdata()), list(thin.get_xdata())) == ([10, 20], [30])
-    assert "thin: 1 of them" in picture.figure.axes[0].get_title().replace("\n", " ")
+    assert "thin: 1 of them" in picture.figure.get_suptitle().replace("\n", " ")
     assert "After 20 iterations" in picture.alt
 
 

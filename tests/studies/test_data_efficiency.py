@@ -72,7 +72,7 @@ def test_the_gain_is_on_the_same_images():
 def test_a_new_method_is_drawn_under_its_own_label(setting, new):
     for draw in (study.fig4_left, study.fig4_right):
         picture = draw(setting, curves(["ae", "gfe_amd_uncapped", "new"]))
-        labels = [text.get_text() for text in picture.figure.axes[0].get_legend().get_texts()]
+        labels = [text.get_text() for text in picture.figure.legends[0].get_texts()]
         assert labels == [METHODS[name].look.label for name in ("ae", "gfe_amd_uncapped", "new")]
         assert "new: lowest 0.2000, drawn to 960 images" in picture.alt
 
@@ -107,3 +107,18 @@ def test_what_fewer_test_images_tell_is_told_with_what_they_are_off_by(setting):
     assert tested.iloc[0].tolist() == pytest.approx([480, 0, 0.3, 0.1, 0.0])
     shown = study.table_tested(setting, tested)
     assert shown.shown.to_numpy().tolist() == [["480", "0.3000", "one seed", "± 0.0000", "-0.2000"]]
+
+
+def test_the_title_of_figure_4_says_what_the_ae_needs_for_the_same_loss(setting):
+    last = setting.profile.table1_images[-1]
+    both = curves(["ae", study.GFE], 2.0)
+    both.loc[both.method == study.GFE, "images"] //= 3  # the same losses from a third of the images
+    assert both.images.max() <= last
+    assert study.factor_to_equal_loss(setting, both, "images") == pytest.approx(3)
+    assert study.factor_to_equal_loss(setting, both, "seconds") == pytest.approx(1)
+    title = study.fig4_left(setting, both).figure.axes[0].get_title()
+    assert title.startswith("The AE needs 3 times the images for the loss of GFE-amd")
+    above = both.assign(validation_loss=both.validation_loss + 0.1 * (both.method == "ae"))
+    assert study.factor_to_equal_loss(setting, above, "images") is None
+    assert study.fig4_left(setting, above).figure.axes[0].get_title().startswith("Validation loss\n")
+    assert study.factor_to_equal_loss(setting, both[both.method == "ae"], "images") is None
