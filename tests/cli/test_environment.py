@@ -25,9 +25,8 @@ from gfe_companion.cli import environment, inspection
 from gfe_companion.cli.environment import MARKER, Exit, Stop, ensure
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULE = {"beautifulsoup4": "bs4", "pillow": "PIL",
-          "ipython": "IPython", "scikit-learn": "sklearn", "pyyaml": "yaml", "pytest-xdist": "xdist",
-          "jupyter-client": "jupyter_client"}  # fmt: skip
+MODULE = {"beautifulsoup4": "bs4", "pillow": "PIL", "ipython": "IPython", "scikit-learn": "sklearn", "pyyaml": "yaml",
+          "pytest-xdist": "xdist", "jupyter-client": "jupyter_client"}  # fmt: skip
 OPTIONAL = {"dask-jobqueue", "distributed"}  # of the extra `cluster`, which is imported only where it is asked for
 PEERS = {"jax", "optimistix"}  # of the extra `peers`, which is no part of the environment
 BROWSER = {"playwright"}  # nor is the extra `browser`
