@@ -15,9 +15,10 @@ from typing import NamedTuple
 PROBE = """
 import importlib.util, os
 os.chdir("/")  # where nothing of the caller's could be imported or read in their place
-import filelock, hypothesis, ipykernel, IPython, ipywidgets, joblib, jupyter_client, jupyterlab, latex2mathml
-import matplotlib, mlxtend, mypy, nbclient, nbconvert, nbformat, numpy, pandas, papermill, PIL, psutil, pytest
-import ruff, scipy, seaborn, sklearn, threadpoolctl, torch, torchdiffeq, tqdm, traitlets, xdist, yaml
+import anywidget, bs4, filelock, hypothesis, ipykernel, IPython, ipywidgets, jinja2, joblib, jupyter_client
+import jupyterlab, latex2mathml, matplotlib, mistune, mlxtend, mypy, nbclient, nbconvert, nbformat, numpy, pandas
+import papermill, PIL, psutil, pygments, pytest, ruff, scipy, seaborn, sklearn, threadpoolctl, torch, torchdiffeq
+import tqdm, traitlets, xdist, yaml
 if importlib.util.find_spec("torchvision") is None:
     raise ModuleNotFoundError("No module named 'torchvision'")
 """

@@ -8,6 +8,7 @@ from bs4 import BeautifulSoup
 
 from gfe_companion.evidence.claims import NO, NOT_MEASURED, PARTLY, UNDECIDED, YES
 from gfe_companion.evidence.scorecard import THE_PAPER
+from gfe_companion.lessons.playground.fragment import fragment
 from gfe_companion.runs.profiles import Setting, home
 from gfe_companion.runs.store import finished
 from gfe_companion.site.figures import Shown
@@ -35,6 +36,7 @@ def front(
     return rendered(
         "index.html.j2",
         introduction=_introduction(setting),
+        playground=fragment(),
         idea=shown.get(IDEA),
         central=shown.get(CENTRAL),
         findings=_findings(judged, notebooks),

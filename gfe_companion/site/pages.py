@@ -9,7 +9,7 @@ from pathlib import Path
 
 import jinja2
 import nbformat
-from bs4 import BeautifulSoup, Tag
+from bs4 import BeautifulSoup, NavigableString, Tag
 from nbconvert import HTMLExporter
 
 from gfe_companion.site.figures import Shown
@@ -54,7 +54,8 @@ class Page:
                 code.wrap(self.soup.new_tag("a", href=address))
         in_boxes(self.soup)
         without_sources(self.soup)
-        return _headings(self.soup)
+        _hold_together(self.soup)
+        return headings(self.soup)
 
 
 def framed(title: str, body: str, root: str = "", **more: object) -> str:
@@ -129,7 +130,18 @@ def _of_code(code: Tag, sources: Sources) -> str | None:
     return sources.address(name) if re.fullmatch(r"[\w./]+(\.py|\.toml|/)", name) and not name.startswith("/") else None
 
 
-def _headings(soup: BeautifulSoup) -> Contents:
+def _hold_together(soup: BeautifulSoup) -> None:
+    """Keep each formula on a line with the punctuation after it."""
+    for formula in soup.find_all("math", display="inline"):
+        held = formula.find_parent("a", class_="term") or formula
+        after = held.next_sibling
+        if isinstance(after, NavigableString) and after[:1] in set(".,;:?!)"):
+            box = held.wrap(soup.new_tag("span", attrs={"class": "held"}))
+            after.replace_with(str(after)[1:])
+            box.append(str(after)[:1])
+
+
+def headings(soup: BeautifulSoup) -> Contents:
     """The headings of a page below its title, each with an anchor of its own and a link to itself."""
     contents: Contents = []
     seen = {str(tag["id"]) for tag in soup.find_all(id=True) if tag.name not in ("h1", "h2", "h3", "h4")}

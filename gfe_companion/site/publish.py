@@ -12,6 +12,7 @@ import pandas as pd
 
 from gfe_companion.evidence.claims import NO, PARTLY, YES
 from gfe_companion.evidence.scorecard import THE_PAPER
+from gfe_companion.lessons.playground import make
 from gfe_companion.runs.profiles import ROOT, Setting
 from gfe_companion.site import manifest
 from gfe_companion.studies.results import markdown
@@ -22,6 +23,8 @@ PAGES = ("README.md", "figures/README.md")  # whose blocks hold published tables
 
 def publish(executed: Iterable[Path], setting: Setting) -> None:
     """Put ``executed`` notebooks, the profile's figures, and its tables in the pages, where they are committed.
+
+    The weights of the playground are made anew where their trainings are there.
 
     A notebook is published as it would look if it had been run by hand: its own parameters cell, without the injected
     one, execution counts 1, 2, ..., no timings. Its cells must be those of notebooks/, else ``ValueError``.
@@ -38,6 +41,8 @@ def publish(executed: Iterable[Path], setting: Setting) -> None:
     if folder.resolve() != setting.figures.resolve():
         shutil.copytree(setting.figures, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*"))
     manifest.write(targets, setting, folder)
+    if make.ready(setting):
+        make.publish(setting)
     for name in PAGES:
         _put(ROOT / name, with_results((ROOT / name).read_text(encoding="utf-8"), folder))
 

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+from bs4 import BeautifulSoup
 
 from gfe_companion.runs.profiles import ROOT, Setting, home
 from gfe_companion.site.figures import collected
 from gfe_companion.site.front import Damaged, front
 from gfe_companion.site.glossary import PAGE, Glossary
-from gfe_companion.site.pages import Page, framed, imports_of
+from gfe_companion.site.pages import Page, framed, headings, imports_of
 from gfe_companion.site.sources import Sources
 
 __all__ = ["Damaged", "build"]
@@ -74,7 +75,9 @@ def _write(folder: Path, setting: Setting, notebooks: dict[str, nbformat.Noteboo
         (folder / f"{stem}.html").write_text(whole, encoding="utf-8")
     sources.write(folder, frame)
     body = front(setting, notebooks, pages, shown)
-    whole = frame("Gradient flow encoding", body, current=INDEX, after=order[1])
+    soup = BeautifulSoup(body, "html.parser")
+    contents = headings(soup)
+    whole = frame("Gradient flow encoding", str(soup), current=INDEX, contents=contents, after=order[1])
     (folder / "index.html").write_text(whole, encoding="utf-8")
 
 

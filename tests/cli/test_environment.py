@@ -25,10 +25,11 @@ from gfe_companion.cli import environment, inspection
 from gfe_companion.cli.environment import MARKER, Exit, Stop, ensure
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULE = {"pillow": "PIL", "ipython": "IPython", "scikit-learn": "sklearn", "pyyaml": "yaml", "pytest-xdist": "xdist",
-          "jupyter-client": "jupyter_client"}  # fmt: skip
+MODULE = {"beautifulsoup4": "bs4", "pillow": "PIL", "ipython": "IPython", "scikit-learn": "sklearn", "pyyaml": "yaml",
+          "pytest-xdist": "xdist", "jupyter-client": "jupyter_client"}  # fmt: skip
 OPTIONAL = {"dask-jobqueue", "distributed"}  # of the extra `cluster`, which is imported only where it is asked for
 PEERS = {"jax", "optimistix"}  # of the extra `peers`, which is no part of the environment
+BROWSER = {"playwright"}  # nor is the extra `browser`
 WHOLE = ["venv", "pip", "probe"]
 BROKEN = "echo \"No module named 'torch'\" >&2; exit 1"
 
@@ -473,10 +474,11 @@ def of_conda() -> dict[str, str]:
 
 
 def of_project() -> set[str]:
-    """Name of every package that pyproject.toml asks for, but for the peers that `bench` can be given."""
+    """Name of every package that pyproject.toml asks for, but for the peers of `bench` and a browser."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     assert set(extras.pop("peers")) == PEERS
+    assert set(extras.pop("browser")) == BROWSER
     return {*project["dependencies"], *chain.from_iterable(extras.values())}
 
 
@@ -515,7 +517,7 @@ def test_every_import_is_a_direct_package_and_the_probe_looks_for_each():
         sources += [re.sub(r"(?m)^\s*[%!].*$", "pass", "".join(cell["source"])) for cell in cells]
     local = {path.stem for path in (ROOT / "tests").rglob("*") if path.suffix in ("", ".py")} | set(folders)
     direct = {MODULE.get(name, name) for name in of_project() - OPTIONAL} | {"packaging"}  # pytest's own, for this file
-    unasked = {name.replace("-", "_") for name in OPTIONAL | PEERS}
+    unasked = {name.replace("-", "_") for name in OPTIONAL | PEERS | BROWSER}
     foreign = set().union(*map(imported, sources)) - set(sys.stdlib_module_names) - local - unasked
     assert "torch" in foreign
     assert foreign <= direct, f"not in pyproject.toml, environment.yml: {sorted(foreign - direct)}"

@@ -80,6 +80,8 @@ def test_every_page_has_its_landmarks_one_title_and_no_id_twice(site):
 
 def test_a_page_has_its_contents_and_folded_code(site):
     folder, pages = site
+    front = pages[folder / "index.html"]
+    assert [link["href"][1:] for link in front.select("nav.contents a")] == [h["id"] for h in front.main.find_all("h2")]
     for notebook in NOTEBOOKS:
         soup = pages[folder / f"{notebook.stem}.html"]
         listed = [link["href"][1:] for link in soup.select("nav.contents a")]
@@ -146,6 +148,14 @@ def test_anchors_are_those_that_jupyter_links_to():
     assert slug("What do $s_{max}$ and $\\beta$ do?") == slug("What-do-%24s_%7Bmax%7D%24-and-%24%5Cbeta%24-do?")
     assert 'id="a-b"' in to_html("## A *b*")
     assert plain("Is $z^* \\neq 0$?") == "Is z*≠0?"
+
+
+def test_no_line_begins_with_the_punctuation_after_a_formula(site):
+    soup = site[1][site[0] / "01_encoding_as_gradient_flow.html"]
+    assert len(soup.select("span.held > math, span.held > a.term > math")) > 10
+    for formula in soup.main.find_all("math", display="inline"):
+        after = formula.next_sibling
+        assert formula.find_parent(class_="held") or not re.match(r"[.,;:?!)]", str(after or "")), str(after)
 
 
 def test_the_method_can_be_read_offline(site):

@@ -1,0 +1,121 @@
+"""The playground's networks and digits in one small file: each weight a few bits, rounded on a scale of its row.
+
+The file is compressed (zlib). In it are a length (uint32), a header in JSON, and then for each layer its scales and
+biases (float32) and the codes of its weights, and for each digit its pixels, a byte each. All numbers are
+little-endian, and weights.js reads the same.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+PUBLISHED = Path(__file__).parent / "weights.bin"
+SHRUNK = np.linspace(1.0, 0.4, 13)  # of a row's largest weight: what lies beyond is cut off if that costs less
+
+
+@dataclass(frozen=True)
+class Weights:
+    """``networks`` by name, float32; the ``digits`` (N, 784) with their ``labels``; and where they come from."""
+
+    networks: dict[str, nn.Sequential]
+    digits: Tensor
+    labels: list[int]
+    provenance: dict
+
+
+def network(sizes: list[int]) -> nn.Sequential:
+    """Linear layers of these sizes with ELU between them, as :mod:`gfe_core.models` has them."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(sizes):
+        layers += [nn.utils.skip_init(nn.Linear, inputs, outputs), nn.ELU()]
+    made = nn.Sequential(*layers[:-1])
+    made.latent_dim = sizes[0]  # type: ignore[assignment]
+    return made.requires_grad_(False)
+
+
+def rounded(weight: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
+    """Scales (rows,) and codes (rows, columns) of a weight, such that scale (code - middle) is closest to it.
+
+    Codes are whole numbers from 0 to 2^bits - 2; the middle one stands for zero.
+    """
+    middle = 2 ** (bits - 1) - 1
+    largest = np.abs(weight).max(axis=1, keepdims=True)
+    largest[largest == 0] = 1.0
+    found: tuple[np.ndarray, ...] = ()
+    least = np.full(len(weight), np.inf)
+    for share in SHRUNK:
+        scale = (share * largest / middle).astype(np.float32)
+        codes = np.clip(np.rint(weight / scale), -middle, middle)
+        error = np.square(scale * codes - weight).sum(axis=1)
+        better = (error < least)[:, None]
+        least = np.minimum(error, least)
+        found = (np.where(better, scale, found[0]), np.where(better, codes, found[1])) if found else (scale, codes)
+    return found[0][:, 0].astype(np.float32), (found[1] + middle).astype(np.uint16)
+
+
+def _packed(codes: np.ndarray, bits: int) -> bytes:
+    each = (codes.reshape(-1, 1) >> np.arange(bits)) & 1  # the lowest bit first
+    return np.packbits(each.astype(np.uint8).ravel(), bitorder="little").tobytes()
+
+
+def _unpacked(data: bytes, count: int, bits: int) -> np.ndarray:
+    each = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")[: count * bits].reshape(count, bits)
+    return (each.astype(np.int64) << np.arange(bits)).sum(axis=1)
+
+
+def write(
+    path: Path, networks: dict[str, nn.Module], bits: int, digits: Tensor, labels: list[int], provenance: dict
+) -> None:
+    """Write ``networks`` of linear layers, ``bits`` a weight, and ``digits`` (N, P) in [0, 1] with ``labels``."""
+    described, body = [], []
+    for name, made in networks.items():
+        linear = [layer for layer in made.modules() if isinstance(layer, nn.Linear)]
+        sizes = [linear[0].in_features, *(layer.out_features for layer in linear)]
+        described.append({"name": name, "sizes": sizes, "bits": bits})
+        for layer in linear:
+            scale, codes = rounded(layer.weight.detach().double().cpu().numpy(), bits)
+            bias = layer.bias.detach().cpu().numpy().astype("<f4")
+            body += [scale.astype("<f4").tobytes(), bias.tobytes(), _packed(codes, bits)]
+    body.append((digits * 255).round().to(torch.uint8).numpy().tobytes())
+    header = {"networks": described, "pixels": digits.shape[1], "digits": labels, "provenance": provenance}
+    head = json.dumps(header).encode()
+    part = path.with_name(f".{path.name}.part")
+    part.write_bytes(zlib.compress(b"".join([struct.pack("<I", len(head)), head, *body]), 9))
+    part.replace(path)
+
+
+def read(path: Path = PUBLISHED) -> Weights:
+    """What :func:`write` wrote; every number is the one that weights.js reads."""
+    data = zlib.decompress(path.read_bytes())
+    (length,) = struct.unpack_from("<I", data)
+    header, at = json.loads(data[4 : 4 + length]), 4 + length
+
+    def taken(count: int) -> bytes:
+        nonlocal at
+        at += count
+        return data[at - count : at]
+
+    networks = {}
+    for described in header["networks"]:
+        sizes, bits = described["sizes"], described["bits"]
+        made, middle = network(sizes), 2 ** (bits - 1) - 1
+        for layer, (inputs, outputs) in zip(list(made)[::2], pairwise(sizes), strict=True):
+            assert isinstance(layer, nn.Linear)
+            scale, bias = (np.frombuffer(taken(4 * outputs), "<f4") for _ in range(2))
+            codes = _unpacked(taken((inputs * outputs * bits + 7) // 8), inputs * outputs, bits)
+            whole = (codes - middle).reshape(outputs, inputs).astype(np.float32)
+            layer.weight.copy_(torch.from_numpy(scale[:, None] * whole))
+            layer.bias.copy_(torch.from_numpy(bias.copy()))
+        networks[described["name"]] = made
+    count = len(header["digits"]) * header["pixels"]
+    digits = torch.from_numpy(np.frombuffer(taken(count), np.uint8).copy()).reshape(-1, header["pixels"]).float() / 255
+    return Weights(networks, digits, header["digits"], header["provenance"])
