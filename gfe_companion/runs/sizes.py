@@ -165,7 +165,7 @@ PROFILES = {
         Profile(
             name="paper", seeds=(0, 1, 2, 3, 4), table1_images=TABLE1_IMAGES, literal_amd=True, test_images=10_000,
             slow_test_images=2000,
-            curve_ae=800_000, curve_gfe=96_000, curve_ae_seeds=3, curve_gfe_seeds=1, validation_images=1000,
+            curve_ae=800_000, curve_gfe=160_000, curve_ae_seeds=3, curve_gfe_seeds=1, validation_images=1000,
             pool_from=2, slices=100, drawn_slices=200, flow_images=6400, adjoint_slices=200, adjoint_images=960,
             flow_validation_images=50, flow_seeds=3, stiff_images=8,
             watched_images=50_000, fine_seeds=1, coarse_images=16,

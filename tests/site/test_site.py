@@ -101,7 +101,7 @@ def test_a_page_has_its_contents_and_folded_code(site):
 def test_the_front_page_opens_with_what_was_found_and_the_routes(site):
     soup = site[1][site[0] / "index.html"]
     headings = [heading["id"] for heading in soup.main.find_all("h2")]
-    first = ["what-was-found", "which-way-through", "the-pages", "scorecard", "gallery", "provenance"]
+    first = ["try-it", "what-was-found", "which-way-through", "the-pages", "scorecard", "gallery", "provenance"]
     assert headings == first
     assert "an hour" in soup.find(id="which-way-through").find_next("table").get_text()
 

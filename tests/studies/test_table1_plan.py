@@ -9,7 +9,7 @@ def test_table_1_holds_every_cell_and_the_literal_column_only_where_it_is_afford
     for name, methods in (("quick", 3), ("paper", 4)):
         setting = Setting.of(name, "embedded", device="cpu")
         table = plans.table1(setting)
-        assert len(table) == 5 * methods * len(setting.seeds)
+        assert len(table) == len(setting.profile.table1_images) * methods * len(setting.seeds)
         assert not table.duplicated(["images", "method", "seed"]).any()
         assert len(setting.seeds) >= (5 if name == "paper" else 3)
         assert LITERAL.s_max == 10
