@@ -13,7 +13,7 @@ from gfe_companion.runs.profiles import Setting
 from gfe_companion.runs.store import run_grid
 from gfe_companion.studies import plans
 from gfe_companion.studies.adjoint_vs_approximate import signed
-from gfe_companion.studies.converged_models import AE, AE_THEN_AMD, FAST, GFE, losses, seeds_of, several
+from gfe_companion.studies.converged_models import AE, AE_THEN_AMD, FAST, GFE, losses, several
 from gfe_companion.studies.results import Table, Text
 
 PARTS = {
@@ -124,22 +124,3 @@ def table_gain(setting: Setting, runs: pd.DataFrame, gained: pd.DataFrame) -> Ta
         "Encoding by AMD in place of the autoencoder's own encoder: gain in test cross-entropy",
         f"{several(setting)}, the same decoder and images in each pair.",
     )  # fmt: skip
-
-
-def say_answers(setting: Setting, runs: pd.DataFrame) -> Text:
-    """The answers to both exercises: the encoder's share on unseen digits, and the image that gains most from AMD."""
-    mean = {method: losses(runs)["segmented_mnist", method].mean for method in (AE, GFE, AE_THEN_AMD)}
-    encoder, gap = mean[AE] - mean[AE_THEN_AMD], mean[AE] - mean[GFE]
-    said = (
-        f"a share of {encoder / gap:.0%}; above 100 % means that the AE's decoder is the better one"
-        if gap > 0
-        else "at this size GFE-amd is not ahead"
-    )
-    first = runs[(runs.dataset == "mnist") & (runs.seed == seeds_of(setting)[0])].set_index("method").run
-    gained = (first[AE].history.loss - first[AE_THEN_AMD].history.loss).dropna()
-    best = int(gained.idxmax())
-    label = int(setting.load("mnist").test.labels[best])
-    return Text(
-        f"1. Its encoder costs {encoder:.4f}, and the gap to GFE-amd is {gap:.4f}: {said}.\n"
-        f"2. Number {best:,}, a {label}, by {gained[best]:.3f}."
-    )

@@ -146,18 +146,6 @@ def test_the_gain_is_on_the_same_images():
     assert row.images_improved == 0.75
 
 
-@pytest.mark.parametrize(("gfe", "said"), [(0.1, "a share of 50%"), (0.25, "GFE-amd is not ahead")])
-def test_the_answers_name_the_share_and_the_image(setting, gfe, said):
-    frame = table("mnist", "segmented_mnist", gfe_amd_uncapped=gfe)
-    ae, both = (frame.method == "ae") & (frame.dataset == "mnist"), frame.method == "ae_then_amd"
-    frame.loc[ae, "run"] = pd.Series([run_of([0.3, 0.9, 0.2])] * ae.sum(), index=frame.index[ae])
-    frame.loc[both, "run"] = pd.Series([run_of([0.2, 0.4])] * both.sum(), index=frame.index[both])
-    answer = gains.say_answers(setting, frame)
-    label = int(setting.load("mnist").test.labels[1])
-    assert "1. Its encoder costs 0.0500" in answer and said in answer
-    assert answer.endswith(f"2. Number 1, a {label}, by 0.500.")
-
-
 @pytest.mark.parametrize(
     ("labels", "numbers"),
     [
