@@ -9,6 +9,7 @@ import torch
 from conftest import linear_problem, mlp, quadratic, seeded
 from torch import Tensor
 
+from gfe_companion.lessons.playground.watched import Watched
 from gfe_core.accelerated import QuasiNewtonAMD
 from gfe_core.objective import Landscape, Objective, bce
 from gfe_core.prior import Prior
@@ -321,18 +322,15 @@ def test_solvers_reach_its_own_minimum(wrap, spelt, u):
 # --- nothing is answered for another function
 
 
-# What all of them may share: the count of passes; and where a start is, which a prior does not move.
-SHARED = {of: {"evaluations", "start", "shaped"} for of in (Penalised, Prior)} | {Moved: {"evaluations"}}
+# What all of them may share: the count of passes; and where a start is, which a prior or a look does not move.
+SHARED = {of: {"evaluations", "start", "shaped"} for of in (Penalised, Prior, Watched)} | {Moved: {"evaluations"}}
 
 
 def concrete(kind: type) -> list[type]:
     return [kind, *(found for sub in kind.__subclasses__() for found in concrete(sub))]
 
 
-OF_CORE = [kind for kind in concrete(Wrapped) if kind is not Wrapped and kind.__module__.startswith("gfe_core.")]
-
-
-@pytest.mark.parametrize("kind", OF_CORE)
+@pytest.mark.parametrize("kind", [kind for kind in concrete(Wrapped) if kind is not Wrapped])
 def test_every_question_is_answered_by_the_class_itself(kind):
     """An inherited answer would be that of another function: the loss without its penalty, or in other coordinates."""
     questions = Landscape.__abstractmethods__
