@@ -21,7 +21,7 @@ from gfe_companion.runs.profiles import Setting
 from gfe_companion.runs.store import run_grid
 from gfe_companion.runs.ways import WAYS
 from gfe_companion.studies import beyond_tuned_plans as plans
-from gfe_companion.studies.drawing import WIDTH, draw_mean, wrapped
+from gfe_companion.studies.drawing import WIDTH, draw_mean, spread, wrapped
 from gfe_companion.studies.results import Picture, Table, Text
 
 TIMES = (5.0, 10.0, 20.0, 50.0, 100.0)  # seconds at which losses are tabulated
@@ -103,17 +103,16 @@ def fig8_tuned(setting: Setting, losses: pd.DataFrame) -> Picture:
         draw_mean(axes, curve, LOOKS[key], label=LABELS[key])
     axes.set(xscale="log", yscale="log", xlabel="compute time of the training (s, one thread)")
     axes.set_ylabel("test cross-entropy")
-    means = pd.concat([curve["mean"] for curve in drawn.values()])
-    low, high = axes.set_ylim(0.9 * means.min(), 1.1 * means.max())  # wide intervals of few seeds are cut off
+    low, high = axes.get_ylim()
     marks = [loss for loss in LOSSES if low < loss < high]
     axes.set_yticks(marks, [f"{mark:g}" for mark in marks])
     axes.minorticks_off()
-    seconds = np.concatenate([curve.x for curve in drawn.values()])
-    ticks = [t for t in (0.03, 0.1, 0.3, 1, 2, *TIMES, 200, 500) if seconds.min() <= t <= seconds.max()]
+    points = pd.concat(drawn.values())
+    ticks = [t for t in (0.03, 0.1, 0.3, 1, 2, *TIMES, 200, 500) if points.x.min() <= t <= points.x.max()]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     said = _found(losses)
     title = f"{setting.load().title}: {said or 'tuned methods on the clock'}"
-    figure.suptitle(wrapped(title), fontsize="medium")
+    figure.suptitle(f"{wrapped(title)}\n({spread(*points.seeds)})", fontsize="medium")
     figure.legend(loc="outside lower center", ncols=1, fontsize=8)
     alt = f"Test loss against compute time of tuned methods. {said} Last points: " + "; ".join(
         f"{LABELS[key]} {curve['mean'].iloc[-1]:.4f} after {curve.x.iloc[-1]:.3g} s" for key, curve in drawn.items()

@@ -16,7 +16,7 @@ from gfe_companion.runs.configs import RunConfig
 from gfe_companion.runs.profiles import Setting
 from gfe_companion.runs.store import run_grid
 from gfe_companion.studies import data_plans, plans
-from gfe_companion.studies.drawing import WIDTH, draw_mean
+from gfe_companion.studies.drawing import WIDTH, draw_mean, spread
 from gfe_companion.studies.results import Picture, Table, Text
 
 DATASETS: tuple[str, ...] = tuple(REGISTRY)
@@ -56,18 +56,18 @@ def summary(curves: pd.DataFrame, x: str) -> pd.DataFrame:
 
 def _drawn(setting: Setting, curves: pd.DataFrame, x: str, what: str, label: str) -> Figure:
     figure, axes = plt.subplots(figsize=(WIDTH, 4.3))
-    by_method, count = dict(list(summary(curves, x).groupby("method"))), len(setting.seeds)
+    means = summary(curves, x)
+    by_method, seeds = dict(list(means.groupby("method"))), means.seeds
     for method in (name for name in METHODS if name in by_method):
         draw_mean(axes, by_method[method], METHODS[method].look)
     axes.set(xscale="log", xlabel=label, ylabel="validation cross-entropy")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
     axes.xaxis.set_major_formatter("{x:,.10g}")
     axes.xaxis.set_minor_formatter("")
-    several = "one seed" if count == 1 else f"mean and 95 % interval, up to {count} seeds"
     finding = "Validation loss" if (factor := factor_to_equal_loss(setting, curves, x)) is None else (
         f"The AE needs {factor:.2g} times the {what} for the loss of GFE-amd"
     )  # fmt: skip
-    axes.set_title(f"{finding}\n{setting.load().title} ({several})")
+    axes.set_title(f"{finding}\n{setting.load().title} ({spread(*seeds)})")
     figure.legend(loc="outside lower center", ncols=2, fontsize=8)
     return figure
 

@@ -42,11 +42,26 @@ def style() -> None:
 
 
 def draw_mean(axes: Axes, curve: pd.DataFrame, look: Look, **changed: object) -> None:
-    """A curve of :func:`over_seeds`, its interval shaded; ``changed`` overrides what ``look`` says."""
+    """A curve of :func:`over_seeds`; ``changed`` overrides what ``look`` says.
+
+    Its interval is shaded where there are three seeds or more; two seeds are thin lines.
+    """
     drawn: dict[str, Any] = {"color": look.color, "marker": look.marker, "linestyle": look.linestyle}
     drawn |= {"label": look.label} | changed
     axes.plot(curve.x, curve["mean"], **drawn)
-    axes.fill_between(curve.x, curve.low, curve.high, color=drawn["color"], alpha=0.2, linewidth=0)
+    low, high, two = curve["mean"] - curve.reach, curve["mean"] + curve.reach, curve.seeds == 2
+    axes.fill_between(curve.x, low, high, where=~two, color=drawn["color"], alpha=0.2, linewidth=0)
+    for seed in (low, high):
+        axes.plot(curve.x, seed.where(two), color=drawn["color"], linewidth=0.6, alpha=0.7)
+
+
+def spread(*seeds: int) -> str:
+    """What :func:`draw_mean` draws of means over so many ``seeds`` each, in words."""
+    if max(seeds) == 1:
+        return "one seed"
+    said = " to ".join(map(str, sorted({min(seeds), max(seeds)})))
+    kind = "range" if max(seeds) == 2 else "95 % interval" + ", of two seeds their range" * (2 in seeds)
+    return f"mean and {kind}; {said} seeds"
 
 
 def wrapped(title: str, inches: float = WIDTH, size: float | str = "medium") -> str:
