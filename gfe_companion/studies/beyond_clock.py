@@ -12,7 +12,7 @@ from gfe_companion.evidence.ours import start_of
 from gfe_companion.methods import COLD_TEST, METHODS
 from gfe_companion.runs.profiles import Setting
 from gfe_companion.studies import beyond_plans as plans
-from gfe_companion.studies.drawing import WIDTH, draw_mean, spread
+from gfe_companion.studies.drawing import WIDTH, draw_mean, plain_ticks, spread
 from gfe_companion.studies.results import Picture, Table, Text
 
 LOSSES = (0.06, 0.08, 0.1, 0.13, 0.17, 0.22, 0.28)  # where the axis of losses has ticks
@@ -60,7 +60,7 @@ def fig8_clock(setting: Setting, curves: pd.DataFrame, stored: pd.DataFrame) -> 
         for method, curve in means[means.schedule == schedule].groupby("method"):
             draw_mean(axes, curve, METHODS[method].look)
         axes.set(xscale="log", yscale="log", title=title, xlabel="compute time (s, one thread)")
-        axes.xaxis.set_minor_formatter("")
+        plain_ticks(axes.xaxis)
     marks = [loss for loss in LOSSES if 0.98 * means["mean"].min() <= loss <= 1.05 * means["mean"].max()]
     panels[0].set_yticks(marks, [f"{mark:g}" for mark in marks])
     panels[0].minorticks_off()

@@ -15,7 +15,7 @@ from gfe_companion.runs.profiles import Setting
 from gfe_companion.runs.race import NEAR, TARGETS
 from gfe_companion.runs.store import run_grid
 from gfe_companion.studies import beyond_plans as plans
-from gfe_companion.studies.drawing import WIDTH
+from gfe_companion.studies.drawing import WIDTH, plain_ticks
 from gfe_companion.studies.results import Picture, Table, Text
 
 NAMED = 6  # encoders that have a name in the figure; the table has all
@@ -110,6 +110,7 @@ def fig8_race(setting: Setting, race: pd.DataFrame) -> Picture:
     axes.set_ylabel("mean loss above the optimum (relative)")
     on = f"{setting.profile.race_images:,} test images, decoder after {plans.race(setting).optimum.evaluation.images:,}"
     axes.set_title(f"{setting.load().title}: {on}")
+    plain_ticks(axes.xaxis)
     figure.legend(loc="outside lower center", ncols=3, fontsize=8)
     near = min(TARGETS)
     passes = fewest(race, near).passes

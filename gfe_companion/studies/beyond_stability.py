@@ -13,7 +13,7 @@ from gfe_companion.runs.profiles import Setting
 from gfe_companion.studies import beyond_plans as plans
 from gfe_companion.studies.beyond_clock import seeds_said
 from gfe_companion.studies.beyond_optimum import beside_optimum
-from gfe_companion.studies.drawing import WIDTH
+from gfe_companion.studies.drawing import WIDTH, plain
 from gfe_companion.studies.results import Picture, Table, Text
 
 COLUMNS = ["remedy", "seed", "images", "own", "optimum", "from_zero", "agree", "norm"]
@@ -91,7 +91,7 @@ def decades(low: float, high: float) -> list[float]:
 
 
 def _ticks(axes: Axes, marks: list[float]) -> None:
-    axes.set_xticks(marks, [f"{mark:g}" for mark in marks])
+    axes.set_xticks(marks, [plain(mark) for mark in marks])
     axes.minorticks_off()
 
 

@@ -57,7 +57,7 @@ def draw_mean(axes: Axes, curve: pd.DataFrame, look: Look, **changed: object) ->
 
 def spread(*seeds: int) -> str:
     """What :func:`draw_mean` draws of means over so many ``seeds`` each, in words."""
-    if max(seeds) == 1:
+    if max(seeds, default=1) == 1:
         return "one seed"
     said = " to ".join(map(str, sorted({min(seeds), max(seeds)})))
     kind = "range" if max(seeds) == 2 else "95 % interval" + ", of two seeds their range" * (2 in seeds)
