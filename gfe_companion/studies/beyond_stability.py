@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from gfe_companion.evidence.intervals import interval
-from gfe_companion.methods import FAST
+from gfe_companion.methods import FAST, METHODS
 from gfe_companion.runs.profiles import Setting
 from gfe_companion.studies import beyond_plans as plans
 from gfe_companion.studies.beyond_clock import seeds_said
@@ -18,9 +18,9 @@ from gfe_companion.studies.results import Picture, Table, Text
 
 COLUMNS = ["remedy", "seed", "images", "own", "optimum", "from_zero", "agree", "norm"]
 MARKS = {
-    "own": ("own encoder", "o", "C0"),
+    "own": ("own encoder", "o", METHODS["gfe_fast"].look.color),
     "optimum": ("optimum", "|", "black"),
-    "from_zero": ("BFGS from zero", "x", "C1"),
+    "from_zero": ("BFGS from zero", "x", METHODS["quasi_newton"].look.color),
 }
 SHORT = 1000.0  # a mean |z| below this is short
 MARGIN = 10.0  # times the weakest penalty that holds is the chosen one
@@ -50,8 +50,8 @@ def fig8_stability(setting: Setting, stability: pd.DataFrame) -> Picture:
     figure, panels = plt.subplots(1, 2, figsize=(WIDTH, 4.0), sharey=True, width_ratios=[3, 2])
     places = stability.remedy.map(list(ended).index)
     for column, (label, marker, color) in MARKS.items():
-        panels[0].plot(stability[column], places, marker, color=color, linestyle="none", label=label)
-    panels[1].plot(stability.norm, places, "o", color="C0")
+        panels[0].plot(stability[column], places, marker, color=color, linestyle="none", label=label, mew=1.5)
+    panels[1].plot(stability.norm, places, "o", color=METHODS["gfe_fast"].look.color)
     labels = [f"{name}\n({count} of {seeds} collapsed)" if count else name for name, count in ended.items()]
     panels[0].set_yticks(range(len(ended)), labels, fontsize=8)
     panels[0].set_ylim(len(ended) - 0.4, -0.6)
