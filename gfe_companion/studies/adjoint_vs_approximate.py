@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from gfe_companion.evidence.intervals import Interval, interval, over_seeds
 from gfe_companion.evidence.paper import paper
@@ -130,6 +131,7 @@ def fig3_left(setting: Setting, curves: pd.DataFrame) -> Picture:
             draw_mean(axes, curve, look, markersize=4)
         _mark_refusals(axes, curves[curves.solver == solver])
         axes.set(xlabel="iterations of 16 images", title=above)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     panels[0].set_ylabel("validation cross-entropy")
     handles = {
         label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)

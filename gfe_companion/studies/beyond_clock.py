@@ -16,8 +16,6 @@ from gfe_companion.studies import beyond_plans as plans
 from gfe_companion.studies.drawing import WIDTH, draw_mean, plain_ticks, spread
 from gfe_companion.studies.results import Picture, Table, Text
 
-LOSSES = (0.06, 0.08, 0.1, 0.13, 0.17, 0.22, 0.28)  # where the axis of losses has ticks
-
 
 def runs_of_curves(setting: Setting) -> pd.DataFrame:
     """The curves, finished: columns schedule, method, seed, images, config, run, loss, seconds."""
@@ -62,9 +60,7 @@ def fig8_clock(setting: Setting, curves: pd.DataFrame, stored: pd.DataFrame) -> 
             draw_mean(axes, curve, METHODS[method].look)
         axes.set(xscale="log", yscale="log", title=title, xlabel="compute time (s, one thread)")
         plain_ticks(axes.xaxis)
-    marks = [loss for loss in LOSSES if 0.98 * means["mean"].min() <= loss <= 1.05 * means["mean"].max()]
-    panels[0].set_yticks(marks, [f"{mark:g}" for mark in marks])
-    panels[0].minorticks_off()
+    plain_ticks(panels[0].yaxis)
     panels[0].set_ylabel("test cross-entropy")
     heading = f"{setting.load().title} ({spread(*means.seeds)})"
     figure.suptitle("\n".join(filter(None, [_found(drawn), heading])), fontsize="medium")
@@ -178,7 +174,8 @@ def say_price(curves: pd.DataFrame) -> Text:
         ours, last = gfe.iloc[-1], ae.iloc[-1]
         costs.append(ours.seconds / ours.images / (last.seconds / last.images))
         shares.append(time_to(gfe.assign(seconds=gfe.images), last.loss) / last.images)
-    price = f"At the constant rate a training image costs the accelerated GFE {interval(costs):.1f} times the AE's seconds"
+    dearer = interval(costs)
+    price = f"At the constant rate a training image costs the accelerated GFE {dearer:.1f} times the AE's seconds"
     if not np.isfinite(shares).all():
         return Text(f"{price}. It does not come down to the AE's last loss in every seed.")
     return Text(f"{price}. It comes down to the AE's last loss after {interval(shares):.1%} of the AE's images.")

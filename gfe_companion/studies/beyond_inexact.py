@@ -123,7 +123,7 @@ def fig8_gradient(setting: Setting, errors: pd.DataFrame) -> Picture:
     plain_ticks(axes.xaxis)
     plain_ticks(axes.yaxis)
     seen = plans.race(setting).optimum.evaluation.images
-    axes.set_title(f"{setting.load().title}: batches of {BATCH}, decoder after {seen:,}")
+    axes.set_title(f"{setting.load().title}: batches of {BATCH}, decoder of {seen:,} images")
     figure.legend(loc="outside lower center", ncols=3, fontsize=8)
     few = mean[mean.trials == FEW].set_index("encoder").error
     alt = f"Relative error of the decoder's gradient against passes. After {FEW} trials: " + ", ".join(

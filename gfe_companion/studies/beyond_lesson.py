@@ -88,10 +88,9 @@ def fig_built(setting: Setting, found: pd.DataFrame) -> Picture:
         every = max(1, len(group) // 12)
         drawn = {"color": look.color, "marker": look.marker, "linestyle": look.linestyle, "markevery": every}
         axes.plot(group.trials, group.gap, label=name, **drawn)
-    axes.axhline(NEAR, color="black", linewidth=0.8, linestyle=":")
-    axes.annotate(f"{NEAR:.0%}", (1, NEAR), (-4, 2), xycoords=("axes fraction", "data"), textcoords="offset points",
-                  ha="right", fontsize=8)  # fmt: skip
-    axes.set(xscale="symlog", yscale="log", xlabel="trials", ylabel="mean loss above the lowest, relative")
+    axes.axhline(NEAR, color="black", linewidth=0.8, linestyle=":", label=f"{NEAR:.0%} above")
+    axes.yaxis.set_major_formatter(lambda gap, _: f"{100 * gap:g} %")
+    axes.set(xscale="symlog", yscale="log", xlabel="trials", ylabel="mean loss above the lowest")
     top = int(found.trials.max())
     ticks = [0, *[k for k in (1, 2, 5, 10, 20, 50, 100, 200) if k <= top]]
     axes.set_xticks(ticks, [str(k) for k in ticks])

@@ -108,7 +108,8 @@ def fig8_race(setting: Setting, race: pd.DataFrame) -> Picture:
         axes.axhline(target, color="black", linewidth=0.8, linestyle=":")
     axes.set(xscale="log", yscale="log", xlabel="decoder passes an image")
     axes.set_ylabel("mean loss above the optimum (relative)")
-    on = f"{setting.profile.race_images:,} test images, decoder after {plans.race(setting).optimum.evaluation.images:,}"
+    seen = plans.race(setting).optimum.evaluation.images
+    on = f"{setting.profile.race_images:,} test images, decoder of {seen:,} images"
     axes.set_title(f"{setting.load().title}: {on}")
     plain_ticks(axes.xaxis)
     figure.legend(loc="outside lower center", ncols=3, fontsize=8)

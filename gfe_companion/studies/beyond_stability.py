@@ -13,7 +13,7 @@ from gfe_companion.runs.profiles import Setting
 from gfe_companion.studies import beyond_plans as plans
 from gfe_companion.studies.beyond_clock import seeds_said
 from gfe_companion.studies.beyond_optimum import beside_optimum
-from gfe_companion.studies.drawing import WIDTH, plain
+from gfe_companion.studies.drawing import WIDTH, plain, plain_ticks
 from gfe_companion.studies.results import Picture, Table, Text
 
 COLUMNS = ["remedy", "seed", "images", "own", "optimum", "from_zero", "agree", "norm"]
@@ -25,7 +25,6 @@ MARKS = {
 SHORT = 1000.0  # a mean |z| below this is short
 MARGIN = 10.0  # times the weakest penalty that holds is the chosen one
 NO_REMEDY = "none"
-LOSSES = (0.08, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3)  # where the axis of losses may have ticks
 
 
 def runs_of_stability(setting: Setting) -> pd.DataFrame:
@@ -58,9 +57,10 @@ def fig8_stability(setting: Setting, stability: pd.DataFrame) -> Picture:
     for axes, said in zip(panels, ("test cross-entropy", "mean |z|"), strict=True):
         axes.set(xscale="log", xlabel=said)
     _clip(panels[0], stability[list(MARKS)].to_numpy())
-    low, high = panels[0].get_xlim()
-    _ticks(panels[0], [loss for loss in LOSSES if low < loss < high])
-    _ticks(panels[1], decades(*panels[1].get_xlim()))
+    plain_ticks(panels[0].xaxis)
+    marks = decades(*panels[1].get_xlim())
+    panels[1].set_xticks(marks, [plain(mark) for mark in marks])
+    panels[1].minorticks_off()
     until = f"{setting.profile.stability_images:,}"
     figure.legend(loc="outside lower center", ncols=3, fontsize=8)
     heading = f"{setting.load().title}, after {until} training images; a mark for each seed"
@@ -88,11 +88,6 @@ def decades(low: float, high: float) -> list[float]:
     steps = (1,) if high > 1e3 * low else (1, 3)
     marks = [step * 10.0**power for power in range(-1, 12) for step in steps if low <= step * 10.0**power <= high]
     return marks[:: 1 + len(marks) // 4]
-
-
-def _ticks(axes: Axes, marks: list[float]) -> None:
-    axes.set_xticks(marks, [plain(mark) for mark in marks])
-    axes.minorticks_off()
 
 
 def _said(name: str, group: pd.DataFrame) -> str:

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from gfe_companion.methods import Look
 
@@ -51,7 +51,7 @@ def draw_mean(axes: Axes, curve: pd.DataFrame, look: Look, **changed: object) ->
     axes.plot(curve.x, curve["mean"], **drawn)
     low, high, two = curve["mean"] - curve.reach, curve["mean"] + curve.reach, curve.seeds == 2
     axes.fill_between(curve.x, low, high, where=~two, color=drawn["color"], alpha=0.2, linewidth=0)
-    for seed in (low, high):
+    for seed in (low, high) if two.any() else ():
         axes.plot(curve.x, seed.where(two), color=drawn["color"], linewidth=0.6, alpha=0.7)
 
 
@@ -84,13 +84,13 @@ def plain(value: float, _: object = None) -> str:
 
 
 def plain_ticks(axis: Axis) -> None:
-    """Ticks with plain numbers at 1, 10, ... on a logarithmic ``axis``, and between them where it spans little.
+    """Ticks with plain numbers at 1, 10, ... on a logarithmic ``axis``; where it spans little, at other round numbers.
 
     To be called when all is drawn.
     """
     low, high = axis.get_view_interval()
     decades = math.log10(high / low)
     subs = (1,) if decades > 3 else (1, 3) if decades > 1.3 else (1, 2, 3, 5, 7)
-    axis.set_major_locator(LogLocator(subs=subs))
+    axis.set_major_locator(LogLocator(subs=subs) if decades > 0.7 else MaxNLocator(5, steps=[1, 2, 5, 10]))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(plain)

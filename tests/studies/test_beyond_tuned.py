@@ -133,7 +133,7 @@ def test_the_table_has_the_mean_of_seeds_between_trainings_and_nothing_outside(s
 def test_the_figure_draws_four_curves_and_says_until_when(setting):
     picture = beyond_tuned.fig8_tuned(setting, frame())
     axes = picture.figure.axes[0]
-    assert len(axes.get_lines()) == 4 and picture.data.chosen.any()
+    assert len(axes.get_legend_handles_labels()[0]) == 4 and picture.data.chosen.any()
     assert "until 18 s" in picture.alt, picture.alt
 
 
