@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gfe_companion.methods import GREY, METHODS, UNCAPPED, Look
 from gfe_companion.runs.profiles import Setting
-from gfe_companion.studies.drawing import WIDTH
+from gfe_companion.studies.drawing import WIDTH, percent
 from gfe_companion.studies.results import Picture, Table
 from gfe_core.objective import Objective
 
@@ -88,8 +88,7 @@ def fig_built(setting: Setting, found: pd.DataFrame) -> Picture:
         every = max(1, len(group) // 12)
         drawn = {"color": look.color, "marker": look.marker, "linestyle": look.linestyle, "markevery": every}
         axes.plot(group.trials, group.gap, label=name, **drawn)
-    axes.axhline(NEAR, color="black", linewidth=0.8, linestyle=":", label=f"{NEAR:.0%} above")
-    axes.yaxis.set_major_formatter(lambda gap, _: f"{100 * gap:g} %")
+    axes.axhline(NEAR, color="black", linewidth=0.8, linestyle=":", label=f"{percent(NEAR)} above")
     axes.set(xscale="symlog", yscale="log", xlabel="trials", ylabel="mean loss above the lowest")
     top = int(found.trials.max())
     ticks = [0, *[k for k in (1, 2, 5, 10, 20, 50, 100, 200) if k <= top]]
@@ -97,6 +96,7 @@ def fig_built(setting: Setting, found: pd.DataFrame) -> Picture:
     axes.minorticks_off()
     axes.set_xlim(-0.1, top)
     axes.set_ylim(bottom=1e-4)
+    axes.yaxis.set_major_formatter(percent)
     figure.legend(loc="outside lower center", ncols=2, fontsize=8)
     title = setting.load().title
     finding = "each part saves trials" if each_helps(found) else "what each part brings"

@@ -83,6 +83,11 @@ def plain(value: float, _: object = None) -> str:
     return f"$10^{{{int(power)}}}$" if digits == "1" else f"${digits} \\times 10^{{{int(power)}}}$"
 
 
+def percent(share: float, _: object = None) -> str:
+    """A share as people write it, at a tick and elsewhere: 0.1 %."""
+    return f"{100 * share:g} %"
+
+
 def plain_ticks(axis: Axis) -> None:
     """Ticks with plain numbers at 1, 10, ... on a logarithmic ``axis``; where it spans little, at other round numbers.
 
