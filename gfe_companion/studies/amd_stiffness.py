@@ -15,7 +15,7 @@ from gfe_companion.runs.profiles import Setting
 from gfe_companion.runs.stiffness import ATOL, RTOL
 from gfe_companion.runs.store import run_grid
 from gfe_companion.studies import borrowed, plans
-from gfe_companion.studies.drawing import WIDTH, draw_mean, plain_ticks, spread
+from gfe_companion.studies.drawing import WIDTH, draw_mean, plain, plain_ticks, spread
 from gfe_companion.studies.encoding_as_gradient_flow import recorded
 from gfe_companion.studies.results import Picture, Table, Text
 from gfe_core.fixed_grid import FixedGrid
@@ -95,7 +95,7 @@ def say_stiffness(runs: pd.DataFrame, stages: pd.DataFrame) -> Text:
         f"the curvature at $z_\\tau$ grows **{last.end / first.end:,.0f}-fold**. "
         f"The step that dopri5 takes late in the flow becomes **{first.late_median / last.late_median:.1f} times** "
         f"shorter, and it needs **{last.evaluations / first.evaluations:.1f} times** the gradients "
-        f"(tolerances {RTOL:g} and {ATOL:g} on $z$). "
+        f"(tolerances {plain(RTOL)} and {plain(ATOL)} on $z$). "
         f"{stopped} of {len(stages)} encodings were stopped at {config.limit:,} gradients.\n\n"
         "The dotted line is about the step at which dopri5 loses stability: "
         "where the late step follows it, the flow is stiff. "

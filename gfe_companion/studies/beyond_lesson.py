@@ -86,8 +86,10 @@ def fig_built(setting: Setting, found: pd.DataFrame) -> Picture:
     for (name, group), look in zip(found.groupby("way", sort=False), LOOKS, strict=False):
         group = group[group.gap > 1e-5]
         every = max(1, len(group) // 12)
-        drawn = {"color": look.color, "marker": look.marker, "linestyle": look.linestyle, "markevery": every}
-        axes.plot(group.trials, group.gap, label=name, **drawn)
+        axes.plot(
+            group.trials, group.gap, label=name, color=look.color, marker=look.marker, linestyle=look.linestyle,
+            markevery=every,
+        )  # fmt: skip
     axes.axhline(NEAR, color="black", linewidth=0.8, linestyle=":", label=f"{percent(NEAR)} above")
     axes.set(xscale="symlog", yscale="log", xlabel="trials", ylabel="mean loss above the lowest")
     top = int(found.trials.max())
