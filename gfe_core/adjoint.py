@@ -90,6 +90,7 @@ def integral(objective: Landscape, encoding: Encoding, at_end: Tensor) -> Iterat
     """The integral of Eq. (4), part by part: one from each slice of the path, the last first; their sum is its value.
 
     ``at_end`` (B, d) is lambda(tau). Each part has one tensor for each decoder parameter. Costs four passes a slice.
+    Raises as :class:`AdjointGradient` does.
     """
     path = encoding.path
     if path is None:

@@ -1,6 +1,6 @@
 """Where the batches of a training come from: drawn from a pool, as in the paper, or from a loader, epoch after epoch.
 
-Either can be saved and continued, even within an epoch.
+Either can be saved and continued, even within an epoch. Raises ``ValueError``, with the remedy, for what does not fit.
 """
 
 from __future__ import annotations

@@ -139,7 +139,7 @@ def autoencoder_step(autoencoder: nn.Module, loss: Loss = bce) -> AutoEncoderSte
     """One iteration of the autoencoder: encoder and decoder updated together by backpropagation.
 
     ``autoencoder`` is any module from images (B, ...) to what ``loss`` takes. The step is used like that of
-    :func:`encoding_step`.
+    :func:`encoding_step`, and raises ``ValueError`` for losses that are not (B,) and for ``extra`` that nobody takes.
     """
     return AutoEncoderStep(autoencoder, loss)
 

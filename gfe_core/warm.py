@@ -106,7 +106,7 @@ class WarmEncoder:
         return self.batches % self.settings.refresh == 0
 
     def start(self, images: Tensor) -> Tensor:
-        """z0 (B, d) for images (B, ...): W [y, 1]."""
+        """z0 (B, d) for images (B, ...): W [y, 1]. Raises ``ValueError`` for images of another size than before."""
         known = self.state["map"]
         x = with_one(images, known.dtype)
         if x.shape[1] != len(known):
