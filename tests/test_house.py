@@ -228,7 +228,9 @@ def test_another_library_would_not_be_found(hidden):
 
 def equations_of(source: str) -> set[int]:
     """The equations that comments name in lines of code, as ``# Eq. (9)``."""
-    comments = (token for token in tokenize.generate_tokens(StringIO(source).readline) if token.type == tokenize.COMMENT)
+    comments = (
+        token for token in tokenize.generate_tokens(StringIO(source).readline) if token.type == tokenize.COMMENT
+    )
     beside = [token.string for token in comments if token.line[: token.start[1]].strip()]
     return {int(number) for comment in beside for number in re.findall(r"Eq\. \((\d+)\)", comment)}
 
