@@ -14,10 +14,10 @@ from gfe_companion.studies.drawing import WIDTH, plain, wrapped
 from gfe_companion.studies.results import Picture, Text
 
 LOOKS = {
-    "learnt": Look("learnt", "the few images themselves, by its own encoder", GREY, "x", ":"),
-    "own": Look("own", "held out, by its own encoder", ORANGE, "s", "--"),
+    "learnt": Look("learnt", "images to learn from, own encoder", GREY, "x", ":"),
+    "own": Look("own", "held out, own encoder", ORANGE, "s", "--"),
     "optimum": Look("optimum", "held out, the same decoder at the optimum", SKY, "D", "-"),
-    "many": Look("many", "held out, by its own encoder, trained on all images", GREEN, "^", "-."),
+    "many": Look("many", "held out, own encoder, drawn from all images", GREEN, "^", "-."),
 }
 
 
@@ -31,14 +31,14 @@ def fig_lesson(setting: Setting, available: int, found: pd.DataFrame) -> Picture
     """:func:`losses` against the images seen, of which each is one of ``available``."""
     figure, axes = plt.subplots(figsize=(WIDTH, 3.8))
     for name, look in LOOKS.items():
-        drawn = {"color": look.color, "marker": look.marker, "linestyle": look.linestyle, "label": look.label}
-        axes.plot(found.seen, found[name], markersize=5, **drawn)
+        style = {"color": look.color, "marker": look.marker, "linestyle": look.linestyle}
+        axes.plot(found.seen, found[name], label=look.label, **style)  # type: ignore[arg-type]
     axes.set(xscale="log", xlabel="images seen", ylabel="cross-entropy")
     axes.set_xticks(found.seen, [plain(seen) for seen in found.seen], fontsize=8)
     axes.minorticks_off()
     figure.legend(loc="outside lower center", ncols=2, fontsize=8)
-    said = f"By its own encoder the held-out loss rises again, by {rise(found.own):.0%}; at the optimum by "
-    said += f"{rise(found.optimum):.0%}"
+    own, optimum = rise(found.own), rise(found.optimum)
+    said = f"The held-out loss rises again by {own:.0%} by its own encoder, by {optimum:.0%} at the optimum"
     figure.suptitle(f"{wrapped(said)}\n({setting.load().title}, an AE on {available:,} images)", fontsize="medium")
     last = found.iloc[-1]
     ends = "; ".join(f"{look.label} {last[name]:.3f}" for name, look in LOOKS.items())
