@@ -56,7 +56,7 @@ def seeds_of(setting: Setting) -> tuple[int, ...]:
 
 def _fast(setting: Setting, seed: int, points: tuple[int, ...], recipe: Recipe) -> Train:
     validated = setting.profile.validation_images
-    return Train("mnist", setting.embedded(), seed, FAST, points, points, validated, recipe, setting.device)
+    return Train(setting.dataset, setting.embedded(), seed, FAST, points, points, validated, recipe, setting.device)
 
 
 def _end_of(setting: Setting, seed: int, images: int, solver: Solver, recipe: Recipe) -> Train:
@@ -78,7 +78,7 @@ def curves(setting: Setting) -> pd.DataFrame:
     accelerated GFE goes on to the profile's full length.
     """
     profile, rows = setting.profile, []
-    converged = table2(setting, "mnist").set_index(["method", "seed"])
+    converged = table2(setting, setting.dataset).set_index(["method", "seed"])
     few = _few(setting)
     for seed in seeds_of(setting):
         ae, end = converged.loc[("ae", seed), ["config", "images"]]
@@ -87,7 +87,7 @@ def curves(setting: Setting) -> pd.DataFrame:
         near = tuple(sorted({i for i in CURVE_IMAGES if i < end} | {end}))
         trainings = [
             ("constant", "ae", ae.training),
-            ("constant", "gfe_fast", accelerated(setting, "mnist", seed)[0]),
+            ("constant", "gfe_fast", accelerated(setting, setting.dataset, seed)[0]),
             ("constant", "gfe_amd_uncapped", few[seed]),
             ("cosine", "ae", replace(ae.training, recipe=recipe)),
             ("cosine", "gfe_fast", _fast(setting, seed, near, recipe)),
