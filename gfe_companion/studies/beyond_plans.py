@@ -190,7 +190,8 @@ def stability(setting: Setting) -> pd.DataFrame:
 def auto_decoders(setting: Setting) -> pd.DataFrame:
     """DeepSDF's auto-decoder, by learning rate of its latents: columns rate, seed, images, config.
 
-    It is tested at every fifth point of Table 2's autoencoder, before the last, by encoding from z = 0 with BFGS.
+    It is tested at every fifth point of Table 2's autoencoder, before the last, by encoding from z = 0 with BFGS. Where
+    rates are swept, its last point is validated too.
     """
     rows = []
     for row in curves(setting).query("schedule == 'constant' and method == 'ae'").itertuples():
@@ -198,8 +199,10 @@ def auto_decoders(setting: Setting) -> pd.DataFrame:
         kept = ae.kept[4::5]
         if row.images not in kept:
             continue
-        for rate in LATENT_RATES if row.seed == setting.seeds[0] else (LATENT_RATE,):
-            changed = {"solver": COLD_TEST, "latent_rate": rate, "measured": (), "kept": kept}
+        swept = row.seed == setting.seeds[0]
+        for rate in LATENT_RATES if swept else (LATENT_RATE,):
+            measured = kept[-1:] if swept else ()
+            changed = {"solver": COLD_TEST, "latent_rate": rate, "measured": measured, "kept": kept}
             training = TrainStored(**vars(ae) | changed)
             test = Evaluate(training, row.images, COLD_TEST, setting.profile.beyond_tested)
             rows.append((rate, row.seed, row.images, test))
