@@ -126,7 +126,7 @@ def table_stored(setting: Setting, curves: pd.DataFrame, stored: pd.DataFrame) -
     notes = (
         f"Mean ± 95 % interval, seeds {seeds_said(setting)}; test images are encoded from zero by up to "
         f"{COLD_TEST.max_trials} quasi-Newton trials. Rates are swept on the first seed, the others have "
-        f"{plans.LATENT_RATE:g}. The last column is at the time of the rate {best:g}, which ends at the lowest validation loss."
+        f"{plans.LATENT_RATE:g}. The last column is at the time of the rate {best:g}: its validation loss is lowest."
     )
     title = "The auto-decoder by the learning rate of its latents: test cross-entropy"
     columns = ["rate", "seed", "images", "seconds", "loss"]

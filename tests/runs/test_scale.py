@@ -115,7 +115,7 @@ def test_the_longest_go_first_and_those_of_unknown_length_before_them():
 
 
 def test_a_kind_of_work_is_known_again_in_another_process():
-    durations, fixed = Durations(), Train("mnist", True, 0, FixedGrid(), (32,))
+    durations, fixed = Durations(), Train("mnist", True, 0, FixedGrid(1e4, 10), (32,))
     elsewhere = fixed.work[0].replace(hex(id(decaying)), "0x7f194eaf5620")
     assert elsewhere != fixed.work[0], "it names a function by its address"
     durations.take("other", provenance(5.0, elsewhere))
