@@ -46,7 +46,10 @@ def imported_by(notebook: Path, code: Code) -> dict[str, str]:
     source = "\n".join(text for kind, text in _told(notebook) if kind == "code")
     tree = ast.parse(source)
     named = [
-        (node.module, each.name) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for each in node.names
+        (node.module or "", each.name)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for each in node.names
     ]
     direct = [each for each in code.resolve(named) if each.startswith((*DRAWING, METHOD))]
     found = _followed(direct, code)
