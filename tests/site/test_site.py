@@ -90,7 +90,8 @@ def test_a_page_has_its_contents_and_folded_code(site):
         titles = [link.get_text() for link in soup.select("nav.pages a")]
         assert len(titles) == len(NOTEBOOKS) and not [title for title in titles if re.match(r"\d", title)]
         assert len(soup.select("nav.pages a[aria-current]")) == 1
-        cells = [c for c in nbformat.read(notebook, as_version=4).cells if c.cell_type == "code" and c.source.strip()]
+        shown = [c for c in nbformat.read(notebook, as_version=4).cells if "install" not in c.metadata.get("tags", [])]
+        cells = [c for c in shown if c.cell_type == "code" and c.source.strip()]
         folded = soup.select("details.code")
         assert len(folded) == len(cells) and not [details for details in folded if details.has_attr("open")]
         assert soup.find("button", id="fold") and soup.find("button", id="dark")
