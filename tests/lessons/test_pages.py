@@ -1,6 +1,7 @@
 """On the pages: a question, a stub that is left quiet, and a folded solution that is right, for every exercise."""
 
 import ast
+import math
 import re
 import tomllib
 
@@ -11,6 +12,7 @@ from gfe_companion import lessons
 from gfe_companion.lessons.exercise import finding
 from gfe_companion.lessons.exercises import EXERCISES
 from gfe_companion.runs.profiles import ROOT
+from gfe_core.fixed_grid import FixedGrid
 
 PAGES = {path.stem[:2]: path for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))}
 QUESTIONS = tomllib.loads((ROOT / "tests" / "lessons" / "questions.toml").read_text(encoding="utf-8"))["question"]
@@ -119,3 +121,19 @@ def test_a_question_is_answered_where_the_table_says(asked):
     holding = [text for text in texts if all(words in text for words in asked["words"])]
     assert holding, f"no cell of page {asked['page']} has all of {asked['words']}"
     assert asked["question"].endswith("?") and asked["words"]
+
+
+@pytest.mark.parametrize("name", sorted(name for name, each in EXERCISES.items() if isinstance(each.right, str)))
+def test_a_question_of_choice_says_that_its_answer_is_a_string(name):
+    """A letter or a word without quotes raises a NameError, of which no check can say what is wrong."""
+    found, number = place(name)
+    asked = found[number - 1].source
+    assert f'"{EXERCISES[name].right}"' in asked or "in quotes" in asked
+
+
+def test_the_grid_of_page_04_is_that_of_the_method():
+    grid = FixedGrid(tau=80.0, slices=10)
+    told = "\n".join(cell.source for cell in cells("04") if cell.cell_type == "markdown")
+    assert "$t_i = \\tau\\,(4^{i/N} - 1)/3$" in told and "$\\alpha(t) = e^{-2t/\\tau}$" in told
+    assert grid.times() == pytest.approx([80 * (4 ** (i / 10) - 1) / 3 for i in range(11)])
+    assert grid.alpha(20.0, 80.0) == pytest.approx(math.exp(-2 * 20 / 80))
