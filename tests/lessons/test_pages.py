@@ -76,13 +76,8 @@ SHOWN = re.compile(r"(?!def ).*(\b(page|study|amd(_\w+)?|schematic|borrowed|[a-z
 
 @pytest.mark.parametrize("number", ["01", "02", "03", "04"])
 def test_half_of_the_code_that_is_seen_is_the_method(number):
-    """All but imports, parameters and the page's head, and lines that call for what a study makes, or for a check.
-
-    The cell that installs what is missing, the same on every page, is not counted.
-    """
-    code = [
-        cell for cell in cells(number) if cell.cell_type == "code" and "install" not in cell.metadata.get("tags", ())
-    ]
+    """All but imports, parameters and the page's head, and lines that call for what a study makes, or for a check."""
+    code = [cell for cell in cells(number) if _is_code(cell)]
     seen = [(line, cell.metadata.get("tags")) for cell in code for line in cell.source.splitlines() if line.strip()]
     method = [line for line, tags in seen if not (tags or HEAD.match(line) or SHOWN.match(line))]
     assert len(method) >= len(seen) / 2, f"{len(method)} of {len(seen)} lines"
@@ -115,8 +110,13 @@ def test_no_symbol_and_no_word_is_explained_twice():
         assert len(named) == len(set(named)) > 10
 
 
+def _is_code(cell):
+    """Whether it is Python that the page wrote; the cell that installs, the same on every page, has a magic in it."""
+    return cell.cell_type == "code" and "install" not in cell.metadata.get("tags", ())
+
+
 def _parsed(cell):
-    return ast.parse(cell.source if cell.cell_type == "code" else "")
+    return ast.parse(cell.source if _is_code(cell) else "")
 
 
 @pytest.mark.parametrize("asked", QUESTIONS, ids=[f"{each['number']} on {each['page']}" for each in QUESTIONS])
