@@ -68,7 +68,7 @@ def fig_available(setting: Setting, runs: pd.DataFrame) -> Picture:
         axes.title.set_fontsize(9)
         _ticks(axes, sorted(set(chosen.available)), part.test)
     panels[0][0].set_ylabel("test cross-entropy")
-    found = images_for_the_same(chosen[chosen.dataset == "mnist"], setting.profile.available_reference)
+    found = images_for_the_same(chosen[chosen.dataset == setting.dataset], setting.profile.available_reference)
     counts = chosen.groupby(["dataset", "available"]).seed.nunique()
     about = over_how_many(*counts)
     figure.suptitle(f"{wrapped(found.said())}\n({setting.load().title}; {about})", fontsize="medium")

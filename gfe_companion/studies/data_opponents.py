@@ -36,7 +36,7 @@ SPLITS = {"validation": "held out", "training": "to learn from"}
 
 def watched(setting: Setting, runs: pd.DataFrame) -> pd.DataFrame:
     """Of the study's ``runs`` on images available those whose training images were watched on the way."""
-    return runs[(runs.dataset == "mnist") & (runs.available == setting.profile.available_reference)]
+    return runs[(runs.dataset == setting.dataset) & (runs.available == setting.profile.available_reference)]
 
 
 def fig_overfit(setting: Setting, runs: pd.DataFrame) -> Picture:

@@ -22,7 +22,6 @@ from gfe_companion.studies.converged_models import several
 from gfe_companion.studies.drawing import WIDTH, wrapped
 from gfe_companion.studies.results import Picture, Table, Text
 
-DATASETS: tuple[str, ...] = ("mnist",)
 GFE, AE = "gfe_amd_uncapped", "ae"
 STAGES = ("few", "full")
 OF_LATENTS = ["neighbours", "probe", "silhouette"]  # the other one is of the map

@@ -105,6 +105,6 @@ def test_the_gap_is_that_of_the_best_point(setting):
 
 def test_the_watched_runs_are_those_of_mnist_at_the_reference():
     runs = pd.concat([watched(), watched().assign(dataset="fashion_mnist")])
-    setting = SimpleNamespace(profile=SimpleNamespace(available_reference=240))
+    setting = SimpleNamespace(profile=SimpleNamespace(available_reference=240), dataset="mnist")
     found = study.watched(setting, runs)
     assert set(found.dataset) == {"mnist"} and set(found.available) == {240} and len(found) == 16
