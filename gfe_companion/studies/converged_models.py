@@ -99,7 +99,7 @@ def _accelerated(setting: Setting, runs: pd.DataFrame) -> str:
         return ""
     count = runs[runs.method == LONG].seed.nunique()
     seeds = f" ({count} of the seeds)" if count < len(seeds_of(setting)) else ""
-    return f"The accelerated GFE has one epoch, like {METHODS[GFE].look.short}, and twelve, like the AE{seeds}. "
+    return f"The accelerated GFE has one epoch, like uncapped GFE-amd, and twelve, like the AE{seeds}. "
 
 
 def fig_converged(setting: Setting, runs: pd.DataFrame) -> Picture:
@@ -163,13 +163,13 @@ def say_seen(setting: Setting, runs: pd.DataFrame) -> Text:
     short = METHODS[GFE].look.short
     shown = pd.DataFrame({
         "data set": [setting.load(name).title for name in found],
-        f"loss, {short} / AE": [f"{ratio:.3f}" for ratio in found.values()],
-        f"seconds, {short}": [f"{took[name, GFE]:,.1f}" for name in found],
-        "seconds, AE": [f"{took[name, AE]:,.1f}" for name in found],
+        f"loss: {short} / AE": [f"{ratio:.3f}" for ratio in found.values()],
+        f"seconds: {short}": [f"{took[name, GFE]:,.1f}" for name in found],
+        "seconds: AE": [f"{took[name, AE]:,.1f}" for name in found],
     })  # fmt: skip
     reduced = " Budgets are reduced: these are not converged networks." * (setting.profile.epoch_share < 1)
     return Text(
-        f"With a twelfth of the images, {short} has this loss, relative to the AE's, "
+        "With a twelfth of the images, uncapped GFE-amd has this loss, relative to the AE's, "
         f"and each of the two has taken this much of one thread's time to train.{reduced}\n\n{markdown(shown)}\n\n"
         f"{several(setting)}; each ratio is of two trainings with the same seed, on the same "
         "test images."
