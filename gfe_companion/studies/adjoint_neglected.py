@@ -7,6 +7,7 @@ import pandas as pd
 import torch
 
 from gfe_companion.runs.profiles import Setting
+from gfe_companion.runs.progress import over
 from gfe_companion.runs.store import run_grid
 from gfe_companion.studies import borrowed
 from gfe_companion.studies.adjoint_vs_approximate import BATCH, SOLVERS, advantages, mean_advantage, signed
@@ -37,7 +38,7 @@ def neglected(setting: Setting) -> pd.DataFrame:
     batch, rows = setting.load().train.images[:4].double(), []
     for stage, decoder in stages(setting).items():
         objective, slices = Objective(decoder.double(), batch), setting.profile.drawn_slices // 4
-        for tau in TAUS:
+        for tau in over(TAUS, f"flows under the decoder after {stage:,} images"):
             whole = None
             while whole is None:
                 encoding = FixedGrid(tau, slices, base=100.0, alpha=constant).encode(objective, record=True)

@@ -14,6 +14,7 @@ from gfe_companion.evidence.paper import paper
 from gfe_companion.methods import UNCAPPED, Look
 from gfe_companion.runs.configs import RunConfig
 from gfe_companion.runs.profiles import Setting
+from gfe_companion.runs.progress import over
 from gfe_companion.runs.store import run_grid
 from gfe_companion.studies import borrowed
 from gfe_companion.studies.drawing import WIDTH, draw_mean, spread
@@ -24,6 +25,7 @@ from gfe_core.encoding import Solver
 from gfe_core.fixed_grid import FixedGrid
 from gfe_core.implicit import ImplicitGradient
 from gfe_core.objective import Objective
+from gfe_core.training import Gradient
 
 BATCH = 16  # training images of one batch
 SOLVERS = ("fixed grid", "AMD")  # whose paths the adjoint follows back
@@ -47,8 +49,9 @@ def costs(setting: Setting) -> pd.DataFrame:
     decoders, rows = borrowed.decoders(setting), []
     decoder, batch = decoders[min(decoders)], setting.load().train.images[:BATCH]
     solvers: tuple[Solver, ...] = (FixedGrid(ADJOINT_TAU, setting.profile.drawn_slices // 2), UNCAPPED)
+    gradients: tuple[Gradient, ...] = (ApproximateGradient(), IMPLICIT, AdjointGradient())
     for name, solver in zip(SOLVERS, solvers, strict=True):
-        for gradient in (ApproximateGradient(), IMPLICIT, AdjointGradient()):
+        for gradient in over(gradients, f"gradients, {name}"):
             seconds = []
             for _ in range(4):  # the first warms up
                 objective, started = Objective(decoder, batch), time.process_time()

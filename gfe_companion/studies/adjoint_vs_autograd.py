@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from gfe_companion.methods import METHODS
 from gfe_companion.runs.profiles import Setting
+from gfe_companion.runs.progress import over
 from gfe_companion.studies.drawing import WIDTH
 from gfe_companion.studies.results import Picture, Table, Text
 from gfe_core.adjoint import AdjointGradient, ApproximateGradient
@@ -140,7 +141,7 @@ def orders(setting: Setting) -> pd.DataFrame:
     rows = []
     for between in (nn.Tanh, nn.ELU):
         objective = Objective(random_decoder(between), torch.rand(4, 12, dtype=torch.float64))
-        for name, make in FLOWS.items():
+        for name, make in over(FLOWS.items(), f"flows under a decoder with {between.__name__}"):
             for slices in (setting.profile.drawn_slices // part for part in (8, 4, 2, 1)):
                 encoding = make(slices).encode(objective, record=True)
                 assert encoding.path is not None

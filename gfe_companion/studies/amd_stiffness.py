@@ -12,6 +12,7 @@ from gfe_companion.evidence.intervals import interval, over_seeds
 from gfe_companion.methods import FLOW_TAU, LITERAL, METHODS, UNCAPPED
 from gfe_companion.runs.hessian import curvature
 from gfe_companion.runs.profiles import Setting
+from gfe_companion.runs.progress import over
 from gfe_companion.runs.stiffness import ATOL, RTOL
 from gfe_companion.runs.store import run_grid
 from gfe_companion.studies import borrowed, plans
@@ -113,7 +114,7 @@ def costs_of_flows(setting: Setting, runs: pd.DataFrame, stages: pd.DataFrame) -
     for row in runs.itertuples():
         batch = setting.load().train.images[: row.config.count]
         weights = run_grid([row.config.training], setting)[0].weights
-        for images in sorted(map(int, weights)):
+        for images in over(sorted(map(int, weights)), "stages of training"):
             objective = Objective(borrowed.with_weights(weights[str(images)]), batch)
             trials = LITERAL.encode(objective).evaluations / 2 / len(batch)
             rows += [(images, row.seed, "dopri5", spent[images, row.seed]), (images, row.seed, "gfe_amd", trials)]
@@ -170,7 +171,8 @@ def fixed_grids(setting: Setting) -> pd.DataFrame:
     batch, rows = setting.load().train.images[:BATCH], []
     grids = tuple(setting.profile.drawn_slices // part for part in (8, 4, 2))
     for school, run in {"GFE-amd": by_amd, "GFE": on_grid}.items():
-        for images, weights in sorted(run.weights.items(), key=lambda item: int(item[0])):
+        kept = sorted(run.weights.items(), key=lambda item: int(item[0]))
+        for images, weights in over(kept, f"decoders by {school}"):
             decoder = borrowed.with_weights(weights)
             rows.append({"trained by": school, "images": int(images)} | on_fixed_grids(decoder, batch, grids))
     return pd.DataFrame(rows)

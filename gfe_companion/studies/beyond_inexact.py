@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from gfe_companion.methods import METHODS, UNCAPPED
 from gfe_companion.runs.profiles import Setting
+from gfe_companion.runs.progress import over
 from gfe_companion.runs.store import run_grid
 from gfe_companion.studies import beyond_plans as plans
 from gfe_companion.studies.borrowed import with_weights
@@ -148,7 +149,7 @@ def gradient_errors(
         encoding = EXACT.encode(objective, near.encode(objective).z)
         best.append(float(encoding.loss.mean()))
         exact.append(_gradient(objective, encoding))
-    for (name, trials), solver in encoders.items():
+    for (name, trials), solver in over(encoders.items(), "encoders"):
         for number, images in enumerate(batches):
             objective = Objective(decoder, images)
             encoding = solver.encode(objective)
@@ -168,7 +169,7 @@ def starting_points(
     The keys of ``encoders`` are their numbers of trials. Columns: start, trials (0: at the point itself), loss.
     """
     objective, rows = Objective(decoder, images), []
-    for name, z in points.items():
+    for name, z in over(points.items(), "starts"):
         losses = {0: objective.value(z)} | {k: solver.encode(objective, z).loss for k, solver in encoders.items()}
         rows += [(name, trials, float(loss.double().mean())) for trials, loss in losses.items()]
     return pd.DataFrame(rows, columns=["start", "trials", "loss"])

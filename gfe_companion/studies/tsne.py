@@ -90,10 +90,10 @@ def _maps(setting: Setting, points: pd.DataFrame, name: str, data: str) -> Pictu
     colors, when, title = plt.get_cmap("tab10"), stage_in_words(setting, data), setting.load().title
     for axes, method in zip(panels, (GFE, AE), strict=True):
         own_map = part[part.method == method]
-        places = number_places(own_map)
+        places, size = number_places(own_map), min(9.0, 10_000 / len(own_map))  # fewer points may be larger
         for label, own in own_map.groupby("label"):
             color = colors(int(label) % colors.N)
-            axes.scatter(own.x, own.y, s=2, color=color, rasterized=True, linewidth=0)
+            axes.scatter(own.x, own.y, s=size, color=color, rasterized=True, linewidth=0)
             box = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": color}
             axes.text(*places[int(label)], str(label), ha="center", va="center", fontsize=9, weight="bold", bbox=box)
         heading = f"{METHODS[method].look.short}, {when}"
