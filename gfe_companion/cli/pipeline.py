@@ -25,10 +25,6 @@ from gfe_companion.datasets import DataError, Source, StandInWarning
 from gfe_companion.runs import cluster
 from gfe_companion.runs.profiles import ROOT, Setting, home
 from gfe_companion.runs.store import run_grid
-from gfe_companion.site import report
-from gfe_companion.site.publish import publish
-from gfe_companion.site.show import older_files
-from gfe_companion.studies.results import listed
 
 
 def main(options: argparse.Namespace) -> int:
@@ -111,6 +107,16 @@ def _run(chosen: list[Notebook], setting: Setting, options: argparse.Namespace, 
     _make_runs(chosen, setting, options)
     failed = not _execute(chosen, setting, options, turn)
     turn.at("the report")
+    return _tell(chosen, setting, options, failed)
+
+
+def _tell(chosen: list[Notebook], setting: Setting, options: argparse.Namespace, failed: bool) -> int:
+    """Write the report, and publish where that was asked for. Returns the exit code."""
+    from gfe_companion.site import report  # slow to import, and a call may end long before
+    from gfe_companion.site.publish import publish
+    from gfe_companion.site.show import older_files
+    from gfe_companion.studies.results import listed
+
     try:
         if index := report.build(setting):
             _say(f"figures and tables: {_short(setting.figures)}; report: {_short(index)}")

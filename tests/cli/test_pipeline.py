@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import subprocess
+import sys
 import warnings
 from types import SimpleNamespace
 
@@ -198,3 +200,12 @@ def test_a_fall_back_to_stand_ins_is_loud_and_told_to_the_notebooks(project, mon
     project("01_one", "assert data == 'embedded'")
     assert pipeline.main(options(data="auto")) == Exit.DONE
     assert "*** stand-ins are used ***" in capsys.readouterr().err
+
+
+def test_a_call_that_ends_early_has_not_read_what_the_report_needs():
+    """Seconds of each call: a grammar that jsonschema looks for, Matplotlib, SciPy."""
+    program = (
+        "import sys, gfe_companion.cli.pipeline, jsonschema\n"
+        "print([name for name in ('lark', 'matplotlib', 'scipy', 'bs4') if name in sys.modules])"
+    )
+    assert subprocess.check_output([sys.executable, "-c", program], text=True) == "[]\n"
