@@ -11,6 +11,7 @@ import jinja2
 import nbformat
 from bs4 import BeautifulSoup, NavigableString, Tag
 from nbconvert import HTMLExporter
+from traitlets.config import Config
 
 from gfe_companion.site.figures import Shown
 from gfe_companion.site.prose import inline, plain, slug, to_html, without_sources
@@ -93,8 +94,9 @@ def _title(source: str) -> str:
 
 @lru_cache(maxsize=1)
 def _exporter() -> HTMLExporter:
+    left_out = Config(TagRemovePreprocessor={"enabled": True, "remove_cell_tags": {"install"}})
     where = {"template_file": "notebook.html.j2", "extra_template_paths": [str(TEMPLATES)]}
-    exporter = HTMLExporter(template_name="basic", **where)
+    exporter = HTMLExporter(template_name="basic", config=left_out, **where)
     exporter.exclude_input_prompt = exporter.exclude_output_prompt = True
     exporter.register_filter("markdown2html", to_html)
     return exporter

@@ -25,7 +25,6 @@ from gfe_core.fixed_grid import FixedGrid
 from gfe_core.implicit import ImplicitGradient
 from gfe_core.objective import Objective
 
-DATASETS: tuple[str, ...] = ("mnist",)
 BATCH = 16  # training images of one batch
 SOLVERS = ("fixed grid", "AMD")  # whose paths the adjoint follows back
 IMPLICIT = ImplicitGradient(gauss_newton=True, damping=1e-6)  # damped, so that no decoder is too flat for it

@@ -23,7 +23,6 @@ from gfe_core.amd import AMD
 from gfe_core.models import Decoder
 from gfe_core.objective import Objective
 
-DATASETS: tuple[str, ...] = ("mnist",)
 TESTED = 16  # test images on which AMD's fields are compared
 TRIALS = (5, 10, 20, 40, 80, 120)
 CHOICES: dict[str, tuple[float, ...]] = {

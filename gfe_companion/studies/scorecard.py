@@ -110,7 +110,7 @@ def label(table: str, row: str | int) -> str:
 
 def say_numbers(setting: Setting, found: pd.DataFrame) -> Text:
     """The verdicts on the printed numbers, counted, and what limits them."""
-    names = {name for name in found.row if name in REGISTRY} | ({"mnist"} if "table1" in set(found.table) else set())
+    names = {row.row if row.row in REGISTRY else paper()[row.table]["data"] for row in found.itertuples()}
     said = [f"Of {len(found)} comparisons: {counted(found.verdict)}."]
     return Text(" ".join(dict.fromkeys([*said, *filter(None, (caution(setting, name) for name in sorted(names)))])))
 

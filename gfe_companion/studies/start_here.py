@@ -25,7 +25,6 @@ from gfe_core.encoding import Path
 from gfe_core.models import Decoder, Encoder
 from gfe_core.objective import Objective
 
-DATASETS: tuple[str, ...] = ("mnist",)
 IMAGES = 4  # the first test images
 FRAMES = 10  # of the moving picture
 TIMES = (0.0, 1.0, 10.0, 100.0, 1000.0)  # of the flow, at which they are pictured, besides its end

@@ -209,3 +209,20 @@ def test_a_call_that_ends_early_has_not_read_what_the_report_needs():
         "print([name for name in ('lark', 'matplotlib', 'scipy', 'bs4') if name in sys.modules])"
     )
     assert subprocess.check_output([sys.executable, "-c", program], text=True) == "[]\n"
+
+
+def test_another_data_set_goes_into_folders_of_its_own(project, capsys):
+    project("01_one", "print(dataset)")
+    path = project.root / "notebooks" / "01_one.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[0].source += '\ndataset: str = "mnist"'
+    nbformat.write(notebook, path)
+    for given in ("FashionMNIST", "fashion_mnist"):
+        assert pipeline.main(options(parameters={"dataset": given})) == Exit.DONE
+    assert "01_one: nothing to do" in capsys.readouterr().err, "both name the same"
+    assert not (project.root / "build" / "smoke").exists()
+    made = nbformat.read(project.root / "build" / "smoke-fashion_mnist" / "01_one.ipynb", as_version=4)
+    assert made.cells[-1].outputs[0].text == "fashion_mnist\n"
+    assert pipeline.main(options(parameters={"dataset": "cifar"})) == Exit.USAGE
+    said = capsys.readouterr().err
+    assert "valid are mnist, segmented_mnist, fashion_mnist" in said and said.count("\n") == 1

@@ -83,10 +83,10 @@ def write(folder, frames):
 
 
 class Place:
-    """Where the files are, and which data sets are embedded: all that the scorecard asks of a setting."""
+    """Where the files are, which data sets are embedded, and which one is shown: all that a scorecard asks for."""
 
-    def __init__(self, figures, embedded=()):
-        self.figures, self.shipped = figures, embedded
+    def __init__(self, figures, embedded=(), dataset="mnist"):
+        self.figures, self.shipped, self.dataset = figures, embedded, dataset
 
     def embedded(self, dataset="mnist"):
         return dataset in self.shipped

@@ -220,3 +220,14 @@ def test_without_any_file_there_are_no_numbers_and_no_verdicts(tmp_path):
     assert numbers(Place(tmp_path)).empty
     assert set(judged(Place(tmp_path)).verdict) == {NOT_MEASURED}
     assert set(claims.WORDS) == {YES, PARTLY, UNDECIDED, NO, NOT_MEASURED}
+
+
+def test_pages_on_another_data_set_compare_nothing(tmp_path):
+    """Not even where the numbers would decide every claim."""
+    write(tmp_path, made())
+    place = Place(tmp_path, dataset="fashion_mnist")
+    found = judged(place)
+    assert set(found.verdict) == {NOT_MEASURED}
+    assert set(found.meaning) == {"Not compared: the pages show FashionMNIST in the place of MNIST."}
+    assert printed(place, "table1", 480, "ae") is printed(place, "table2", "fashion_mnist", "ae") is None
+    assert numbers(place).empty

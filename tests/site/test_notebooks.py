@@ -10,6 +10,7 @@ from statistics import median
 import nbformat
 import pandas as pd
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 from nbclient import NotebookClient
 
 from gfe_companion.evidence.claims import NOT_MEASURED
@@ -17,7 +18,7 @@ from gfe_companion.evidence.scorecard import statements
 from gfe_companion.runs.profiles import ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
-PARAMETERS = ["profile", "data", "seeds", "jobs", "device"]
+PARAMETERS = ["profile", "dataset", "data", "seeds", "jobs", "device"]
 
 
 def cells(path, kind):
@@ -102,11 +103,26 @@ def test_a_notebook_is_a_tidy_page(path):
     tagged = [cell for cell in cells(path, "code") if "parameters" in cell.metadata.get("tags", [])]
     assert len(tagged) == 1
     assigned = ast.parse(tagged[0].source).body
-    assert [statement.target.id for statement in assigned][:5] == PARAMETERS
+    assert [statement.target.id for statement in assigned][:6] == PARAMETERS
     assert all(isinstance(statement.value, ast.Constant) for statement in assigned)
     assert tagged[0].source.startswith('profile: str = "quick"')
     for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", "\n".join(c.source for c in cells(path, "markdown"))):
         assert (path.parent / link).exists(), f"{link} leads nowhere"
+
+
+def test_all_notebooks_install_what_is_missing_in_the_same_cell():
+    books = [nbformat.read(path, as_version=4) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
+    tags = [[cell.metadata.get("tags", []) for cell in book.cells] for book in books]
+    assert all(each.index(["install"]) == 1 and each.count(["install"]) == 1 for each in tags), "below the title"
+    (source,) = {book.cells[1].source for book in books}
+    assert len(source.splitlines()) <= 6
+    shell, called = InteractiveShell(), []
+    shell.register_magic_function(called.append, magic_name="pip")
+    shell.user_ns["input"] = lambda prompt: "https://example.org/gfe"
+    shell.run_cell(source).raise_error()
+    assert called == [], "nothing where the project is there"
+    shell.run_cell(source.replace("gfe_companion", "a_missing_one")).raise_error()
+    assert called == ['install --quiet "git+https://example.org/gfe"']
 
 
 def test_notebooks_are_thin():
