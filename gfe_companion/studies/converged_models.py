@@ -95,7 +95,7 @@ def _accelerated(setting: Setting, runs: pd.DataFrame) -> str:
         return ""
     count = runs[runs.method == LONG].seed.nunique()
     seeds = f" ({count} of the seeds)" if count < len(seeds_of(setting)) else ""
-    return f"The accelerated GFE has one epoch, like GFE-amd, and twelve, like the AE{seeds}. "
+    return f"The accelerated GFE has one epoch, like {METHODS[GFE].look.short}, and twelve, like the AE{seeds}. "
 
 
 def fig_converged(setting: Setting, runs: pd.DataFrame) -> Picture:
@@ -156,15 +156,16 @@ def ratios(runs: pd.DataFrame) -> dict[str, Interval]:
 def say_seen(setting: Setting, runs: pd.DataFrame) -> Text:
     """How the two methods compare on each data set: the ratio of their losses, and the time that each took."""
     took, found = runs.groupby(["dataset", "method"]).seconds.mean(), ratios(runs)
+    short = METHODS[GFE].look.short
     shown = pd.DataFrame({
         "data set": [setting.load(name).title for name in found],
-        "loss, GFE-amd / AE": [f"{ratio:.3f}" for ratio in found.values()],
-        "seconds, GFE-amd": [f"{took[name, GFE]:,.1f}" for name in found],
+        f"loss, {short} / AE": [f"{ratio:.3f}" for ratio in found.values()],
+        f"seconds, {short}": [f"{took[name, GFE]:,.1f}" for name in found],
         "seconds, AE": [f"{took[name, AE]:,.1f}" for name in found],
     })  # fmt: skip
     reduced = " Budgets are reduced: these are not converged networks." * (setting.profile.epoch_share < 1)
     return Text(
-        "With a twelfth of the images, GFE-amd has this loss, relative to the AE's, "
+        f"With a twelfth of the images, {short} has this loss, relative to the AE's, "
         f"and each of the two has taken this much of one thread's time to train.{reduced}\n\n{markdown(shown)}\n\n"
         f"{several(setting)}; each ratio is of two trainings with the same seed."
     )

@@ -23,7 +23,7 @@ LOOKS = {
     (AE, "optimum"): Look("AE at the optimum", "the AE's decoder, encoded at the optimum", SKY, "D", ":"),
     (GFE, "own"): METHODS[GFE].look,
 }
-DECODER = (GFE, "optimum"), "GFE at the optimum"  # for the table alone: it lies close to GFE
+DECODER = (GFE, "optimum"), f"{METHODS[GFE].look.short}, at the optimum"  # for the table alone: it lies close to GFE
 LOSSES = tuple(range(7, 10)) + tuple(range(10, 42, 2))  # hundredths where an axis of losses may have ticks
 
 
@@ -129,7 +129,7 @@ def table_available(setting: Setting, runs: pd.DataFrame) -> Table:
         row = {"data set": setting.load(dataset).title, "images available": f"{images:,}"}
         for (method, encoder), short in [*((by, look.short) for by, look in LOOKS.items()), DECODER]:
             row[short] = cell(part[(part.method == method) & (part.encoder == encoder)])
-        row["AE − GFE"] = str(lead(part))
+        row[f"AE − {METHODS[GFE].look.short}"] = str(lead(part))
         rows.append(row)
     profile = setting.profile
     counts = "; ".join(

@@ -16,7 +16,7 @@ from gfe_companion.runs.configs import RunConfig
 from gfe_companion.runs.profiles import Setting
 from gfe_companion.runs.store import run_grid
 from gfe_companion.studies import data_plans, plans
-from gfe_companion.studies.drawing import WIDTH, draw_mean
+from gfe_companion.studies.drawing import WIDTH, draw_mean, plain
 from gfe_companion.studies.results import Picture, Table, Text
 
 DATASETS: tuple[str, ...] = tuple(REGISTRY)
@@ -61,11 +61,11 @@ def _drawn(setting: Setting, curves: pd.DataFrame, x: str, what: str, label: str
         draw_mean(axes, by_method[method], METHODS[method].look)
     axes.set(xscale="log", xlabel=label, ylabel="validation cross-entropy")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
-    axes.xaxis.set_major_formatter("{x:,.10g}")
+    axes.xaxis.set_major_formatter(plain)
     axes.xaxis.set_minor_formatter("")
     several = "one seed" if count == 1 else f"mean and 95 % interval, up to {count} seeds"
     finding = "Validation loss" if (factor := factor_to_equal_loss(setting, curves, x)) is None else (
-        f"The AE needs {factor:.2g} times the {what} for the loss of GFE-amd"
+        f"The AE needs {factor:.2g} times the {what} for the loss of {METHODS[GFE].look.short}"
     )  # fmt: skip
     axes.set_title(f"{finding}\n{setting.load().title} ({several})")
     figure.legend(loc="outside lower center", ncols=2, fontsize=8)
@@ -187,7 +187,7 @@ def table_gain(setting: Setting, gained: pd.DataFrame) -> Table:
     return Table(
         "table_05_gain", gained,
         pd.DataFrame({"images": [f"{images:,}" for images in rows], "gain": [str(gain) for gain in rows.values()]}),
-        f"Encoding by AMD in place of the AE's own encoder: gain in test cross-entropy, {setting.load().title}",
+        f"Encoding by uncapped AMD in place of the AE's own encoder: gain in test loss, {setting.load().title}",
         "Mean ± 95 % interval over seeds, the same decoder and images in each pair.",
     )  # fmt: skip
 
@@ -245,4 +245,6 @@ def say_answer(setting: Setting, curves: pd.DataFrame) -> Text:
         if needed is None
         else f"about {needed:,.0f} images, {needed / seen:.0f} times as many"
     )
-    return Text(f"GFE-amd stands at {target:.4f} after {seen:,} images. The autoencoder needs **{answer}**.")
+    return Text(
+        f"{METHODS[GFE].look.short} stands at {target:.4f} after {seen:,} images. The autoencoder needs **{answer}**."
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,7 @@ from gfe_companion.studies.results import Picture, Table, Text
 GFE, AE = "gfe_amd_uncapped", "ae"
 STAGES = ("few", "full")
 OF_LATENTS = ["neighbours", "probe", "silhouette"]  # the other one is of the map
+APART = 0.08  # of a map's width and height, between the numbers of two classes
 NAMES = {
     "neighbours": f"{NEIGHBOURS} neighbours",
     "probe": "linear probe",
@@ -87,12 +89,13 @@ def _maps(setting: Setting, points: pd.DataFrame, name: str, data: str) -> Pictu
     right = part.groupby("method").neighbours.mean()
     colors, when, title = plt.get_cmap("tab10"), stage_in_words(setting, data), setting.load().title
     for axes, method in zip(panels, (GFE, AE), strict=True):
-        for label, own in part[part.method == method].groupby("label"):
+        own_map = part[part.method == method]
+        places = number_places(own_map)
+        for label, own in own_map.groupby("label"):
             color = colors(int(label) % colors.N)
             axes.scatter(own.x, own.y, s=2, color=color, rasterized=True, linewidth=0)
             box = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": color}
-            middle = own.x.median(), own.y.median(), str(label)
-            axes.text(*middle, ha="center", va="center", fontsize=9, weight="bold", bbox=box)
+            axes.text(*places[int(label)], str(label), ha="center", va="center", fontsize=9, weight="bold", bbox=box)
         heading = f"{METHODS[method].look.short}, {when}"
         axes.set(xticks=[], yticks=[])
         axes.set_title(f"{heading}\n{right[method]:.0%} named right by {NEIGHBOURS} neighbours", fontsize=9)
@@ -104,6 +107,27 @@ def _maps(setting: Setting, points: pd.DataFrame, name: str, data: str) -> Pictu
         + "."
     )
     return Picture(name, figure, alt, part[["method", "seed", "images", "label", "x", "y"]].round(3))
+
+
+def number_places(points: pd.DataFrame) -> dict[int, tuple[float, float]]:
+    """Where the number of each class stands on a map (columns x, y, label), clear of the numbers before it.
+
+    At the median of its class, or at the point of the class nearest to that which is free.
+    """
+    span = points[["x", "y"]].max() - points[["x", "y"]].min()
+    placed: dict[int, tuple[float, float]] = {}
+    for label, own in points.groupby("label"):
+        middle = own[["x", "y"]].median()
+        away = (((own[["x", "y"]] - middle) / span) ** 2).sum(axis=1)
+        near = [tuple(middle), *own.loc[away.sort_values().index, ["x", "y"]].itertuples(index=False, name=None)]
+        free = (place for place in near if all(_apart(place, other, span) >= APART for other in placed.values()))
+        placed[int(label)] = next(free, near[0])
+    return placed
+
+
+def _apart(one: tuple[float, float], other: tuple[float, float], span: pd.Series) -> float:
+    """How far two places are from one another, as shares of the map."""
+    return math.hypot((one[0] - other[0]) / span.x, (one[1] - other[1]) / span.y)
 
 
 def over_seeds(means: pd.DataFrame) -> dict[tuple[str, str, str], Interval]:

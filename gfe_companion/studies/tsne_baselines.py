@@ -94,11 +94,6 @@ def stages(setting: Setting) -> dict[str, tuple[str, str]]:
     }
 
 
-def named(method: str) -> str:
-    """A method in the figure and in the sentences."""
-    return "GFE" if method == GFE else METHODS[method].look.short
-
-
 def fig_baselines(setting: Setting, measured: pd.DataFrame) -> Picture:
     """What each network's latents tell of the classes, against how many directions they use."""
     found, title = means(measured), setting.load().title
@@ -108,9 +103,7 @@ def fig_baselines(setting: Setting, measured: pd.DataFrame) -> Picture:
     for method in (GFE, AE):
         look = METHODS[method].look
         walk = found.loc[[(data, method) for data in stages(setting)]]
-        axes.plot(
-            walk.dimensions, walk.right, look.linestyle, color=look.color, marker=look.marker, label=named(method)
-        )
+        axes.plot(walk.dimensions, walk.right, look.linestyle, color=look.color, marker=look.marker, label=look.short)
         for point, (_, fill) in zip(walk.itertuples(), stages(setting).values(), strict=True):
             shown: dict[str, Any] = {
                 "markersize": 8,
@@ -132,7 +125,7 @@ def fig_baselines(setting: Setting, measured: pd.DataFrame) -> Picture:
     over = f"{title}, {'one seed' if seeds == 1 else f'mean of {seeds} seeds'}"
     figure.suptitle(f"{wrapped(heading)}\n{wrapped(over)}", fontsize="medium")
     spoken = [
-        f"{named(method)}, {name}: {found.loc[(data, method)].right:.0%} "
+        f"{METHODS[method].look.short}, {name}: {found.loc[(data, method)].right:.0%} "
         f"with {found.loc[(data, method)].dimensions:.1f}"
         for method in (GFE, AE)
         for data, (name, _) in stages(setting).items()

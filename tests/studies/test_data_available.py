@@ -73,7 +73,7 @@ def test_figure_and_table_show_the_chosen_points_alone(setting):
     assert picture.data.test.notna().all()
     (axes,) = picture.figure.axes
     assert len(axes.lines) == len(study.LOOKS)
-    assert picture.figure.get_suptitle().startswith("For the loss of GFE from 240 images")
+    assert picture.figure.get_suptitle().startswith("For the loss of accelerated GFE from 240 images")
     assert table.shown["images available"].tolist() == ["60", "240", "960"]
     assert "MNIST, 5,000 images 2, 2, 2" in table.notes
 

@@ -84,8 +84,9 @@ def test_the_table_has_a_row_for_each_and_the_sentence_the_nearest(setting, fram
     assert shown.loc["AE, shifts", "own encoder"].endswith("at 160+")
     assert shown.loc["GFE, accelerated", "above GFE, own encoder"] == "-"
     assert shown.loc["VAE"].eq("-").all(), "it was not run here"
-    assert "By its own encoder, the nearest to GFE is **AE, shifts**, 0.0050 above it (both with shifts)." in (
-        study.say_opponents(frame)
+    assert (
+        "By its own encoder, the nearest to accelerated GFE is **AE, shifts**, 0.0050 above it (both with shifts)."
+        in (study.say_opponents(frame))
     )
 
 
