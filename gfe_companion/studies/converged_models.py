@@ -17,7 +17,7 @@ from gfe_companion.runs.configs import RunConfig
 from gfe_companion.runs.profiles import Setting
 from gfe_companion.runs.store import run_grid
 from gfe_companion.studies import plans
-from gfe_companion.studies.drawing import WIDTH, wrapped
+from gfe_companion.studies.drawing import WIDTH, spread, wrapped
 from gfe_companion.studies.results import Picture, Table, Text, markdown
 from gfe_companion.studies.same_images import beside_ae
 
@@ -122,8 +122,7 @@ def fig_converged(setting: Setting, runs: pd.DataFrame) -> Picture:
     handles = {METHODS[method].look.label: _mark(method) for method in methods}
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=2, fontsize=8)
     count = len(seeds_of(setting))
-    heading = "one seed" if count == 1 else f"{count} seeds, 95 % intervals"
-    figure.suptitle(heading + "; black bars: the paper's numbers" * compared, fontsize="medium")
+    figure.suptitle(spread(count) + "; black bars: the paper's numbers" * compared, fontsize="medium")
     spoken = [
         f"{setting.load(name).title}: "
         + ", ".join(f"{METHODS[m].look.short} {ours[name, m].mean:.4f}" for m in methods if (name, m) in ours)
@@ -138,7 +137,7 @@ def _panel(setting: Setting, axes: Axes, name: str, ours: dict[str, Interval]) -
     numbers = {place: printed(setting, "table2", name, method) for place, method in enumerate(ours)}
     bars = {place: number for place, number in numbers.items() if number is not None}
     for place, (method, loss) in enumerate(ours.items()):
-        look, half = METHODS[method].look, loss.high - loss.mean
+        look, half = METHODS[method].look, loss.reach
         axes.errorbar(place, loss.mean, half, color=look.color, marker=look.marker, capsize=4, linestyle="none")
     for place, number in bars.items():
         axes.plot(place + 0.25, number, "_", color="black", markersize=10)

@@ -14,7 +14,7 @@ from gfe_companion.runs.profiles import Setting
 from gfe_companion.runs.store import run_grid
 from gfe_companion.studies import data_plans as plans
 from gfe_companion.studies.data_plans import AE, GFE
-from gfe_companion.studies.drawing import WIDTH, draw_mean, wrapped
+from gfe_companion.studies.drawing import WIDTH, draw_mean, spread, wrapped
 from gfe_companion.studies.results import Picture, Table, Text
 
 COLUMNS = ["dataset", "method", "seed", "available", "images", "seconds", "encoder", "training", "validation", "test"]
@@ -64,14 +64,15 @@ def fig_available(setting: Setting, runs: pd.DataFrame) -> Picture:
             series = part[(part.method == method) & (part.encoder == encoder)]
             means = over_seeds(series.assign(x=series.available), ["available"], "test", "x")
             draw_mean(axes, means, look)
-            axes.vlines(means.x, means.low, means.high, color=look.color, linewidth=1)  # seen where a point is alone
+            low, high = means["mean"] - means.reach, means["mean"] + means.reach
+            axes.vlines(means.x, low, high, color=look.color, linewidth=1)  # seen where a point is alone
         axes.set(xscale="log", yscale="log", xlabel="images available", title=setting.load(name).title)
         axes.title.set_fontsize(9)
         _ticks(axes, sorted(set(chosen.available)), part.test)
     panels[0][0].set_ylabel("test cross-entropy")
     found = images_for_the_same(chosen[chosen.dataset == setting.dataset], setting.profile.available_reference)
     counts = chosen.groupby(["dataset", "available"]).seed.nunique()
-    about = over_how_many(*counts)
+    about = spread(*counts)
     figure.suptitle(f"{wrapped(found.said())}\n({setting.load().title}; {about})", fontsize="medium")
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
     alt = f"Test loss against images available. {found.said()}. {_spoken(setting, chosen)}"

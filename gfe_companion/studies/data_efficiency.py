@@ -6,7 +6,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator
 
 from gfe_companion.datasets import REGISTRY
 from gfe_companion.evidence.intervals import Interval, interval, over_seeds
@@ -16,7 +15,7 @@ from gfe_companion.runs.configs import RunConfig
 from gfe_companion.runs.profiles import Setting
 from gfe_companion.runs.store import run_grid
 from gfe_companion.studies import data_plans, plans
-from gfe_companion.studies.drawing import WIDTH, draw_mean, plain
+from gfe_companion.studies.drawing import WIDTH, draw_mean, plain_ticks, spread, wrapped
 from gfe_companion.studies.results import Picture, Table, Text
 from gfe_companion.studies.same_images import beside_ae
 
@@ -57,18 +56,17 @@ def summary(curves: pd.DataFrame, x: str) -> pd.DataFrame:
 
 def _drawn(setting: Setting, curves: pd.DataFrame, x: str, what: str, label: str) -> Figure:
     figure, axes = plt.subplots(figsize=(WIDTH, 4.3))
-    by_method, count = dict(list(summary(curves, x).groupby("method"))), len(setting.seeds)
+    means = summary(curves, x)
+    by_method, seeds = dict(list(means.groupby("method"))), means.seeds
     for method in (name for name in METHODS if name in by_method):
         draw_mean(axes, by_method[method], METHODS[method].look)
     axes.set(xscale="log", xlabel=label, ylabel="validation cross-entropy")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
-    axes.xaxis.set_major_formatter(plain)
-    axes.xaxis.set_minor_formatter("")
-    several = "one seed" if count == 1 else f"mean and 95 % interval, up to {count} seeds"
+    plain_ticks(axes.xaxis)
     finding = "Validation loss" if (factor := factor_to_equal_loss(setting, curves, x)) is None else (
         f"The AE needs {factor:.2g} times the {what} for the loss of {METHODS[GFE].look.short}"
     )  # fmt: skip
-    axes.set_title(f"{finding}\n{setting.load().title} ({several})")
+    lines = (finding, f"{setting.load().title} ({spread(*seeds)})")
+    axes.set_title("\n".join(wrapped(line, 0.85 * WIDTH) for line in lines))
     figure.legend(loc="outside lower center", ncols=2, fontsize=8)
     return figure
 
