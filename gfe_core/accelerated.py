@@ -6,6 +6,7 @@ choose better points to try. None of them follows a flow, so that ``t`` counts s
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -35,6 +36,11 @@ class NesterovAMD(StepSize[NesterovState]):
     """
 
     kappa: float = 1.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 1 <= self.kappa < math.inf:
+            raise ValueError(f"kappa = {self.kappa}: the step grows only for kappa >= 1 (the paper: 1.1).")
 
     def begin(self, objective: Landscape, z: Tensor, steps: Tensor) -> NesterovState:
         """At rest. One forward and one backward pass."""

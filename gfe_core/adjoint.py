@@ -24,25 +24,25 @@ class TooCoarse(ValueError):
 
 @dataclass(frozen=True)
 class ApproximateGradient:
-    """Eq. (6): d_theta L = partial_theta l(y, D(z*, theta)), the dependence of z* on theta ignored.
+    """Eq. (6): d_theta L = partial_theta l(y, D(z_tau, theta)), the dependence of z_tau on theta ignored.
 
-    Exact where z* is a minimiser (there grad_z l = 0 and the neglected integral of Eq. (4) vanishes). Costs one forward
-    and one backward pass for each image, whatever the length of the path.
+    Exact where z_tau is a minimiser z* (there grad_z l = 0 and the neglected integral of Eq. (4) vanishes). Costs one
+    forward and one backward pass for each image, whatever the length of the path.
     """
 
     needs_path: ClassVar[bool] = False
 
     def __call__(self, objective: Landscape, encoding: Encoding) -> InTheta:
-        """The gradient of the batch's summed loss at z*: a tensor for each decoder parameter, or None.
+        """The gradient of the batch's summed loss at z_tau: a tensor for each decoder parameter, or None.
 
         None stands for one that requires no gradient, or is not used.
         """
-        return objective.all_gradients(encoding.z.flatten(1))[1]
+        return objective.all_gradients(encoding.z.flatten(1))[1]  # Eq. (6)
 
 
 @dataclass(frozen=True)
 class AdjointGradient:
-    """Eq. (2)-(4): the total derivative of l(y, D(z(tau, theta), theta)), by the adjoint method, signs corrected.
+    """Eq. (2)-(4): the total derivative of l(y, D(z_tau(theta), theta)), by the adjoint method, signs corrected.
 
     Backwards along the recorded path runs the adjoint variable, and with it the integral:
 
@@ -72,13 +72,13 @@ class AdjointGradient:
 
     @in_full_precision
     def __call__(self, objective: Landscape, encoding: Encoding) -> InTheta:
-        """The total derivative of the batch's summed loss at z(tau): a tensor for each decoder parameter, or None.
+        """The total derivative of the batch's summed loss at z_tau: a tensor for each decoder parameter, or None.
 
         None stands for one that requires no gradient, or is not used.
         """
-        at_end, partial = objective.all_gradients(encoding.z.flatten(1))
+        at_end, partial = objective.all_gradients(encoding.z.flatten(1))  # lambda(tau), Eq. (3)
         total = [None if slope is None else slope.clone() for slope in partial]  # autograd may return one tensor twice
-        for part in integral(objective, encoding, at_end):
+        for part in integral(objective, encoding, at_end):  # Eq. (4)
             for i, slope in enumerate(part):
                 if slope is not None:
                     before = total[i]
@@ -90,6 +90,7 @@ def integral(objective: Landscape, encoding: Encoding, at_end: Tensor) -> Iterat
     """The integral of Eq. (4), part by part: one from each slice of the path, the last first; their sum is its value.
 
     ``at_end`` (B, d) is lambda(tau). Each part has one tensor for each decoder parameter. Costs four passes a slice.
+    Raises as :class:`AdjointGradient` does.
     """
     path = encoding.path
     if path is None:

@@ -39,7 +39,7 @@ class UnscaledState(AMDState):
 
 @dataclass(frozen=True)
 class AMD(Rule[AMDState]):
-    """Gradient descent along Eq. (5), alpha = 1, whose step is backtracked until the loss falls (Sec. 3.4, Eq. 9-10).
+    """Gradient descent along Eq. (5), alpha = 1, its step backtracked until the loss falls: Sec. 3.4, Eq. (9) and (10).
 
     Every image has a step size of its own: the paper's text treats one sample. Cost: one forward and one backward pass
     for each trial step of each image. Fields, in the paper's symbols:
@@ -55,14 +55,17 @@ class AMD(Rule[AMDState]):
     - ``grow_accepted``: s_n grows from the last *accepted* step, kappa dt_{n-1}, and not from s_{n-1} as the paper has
       it. It saves backtracking where s_max is far above the useful step.
     - ``max_steps``, ``max_trials``: budgets for each image, that the paper does not have: of steps, and of trial steps,
-      each of which costs one forward and one backward pass whether it is accepted or not.
+      each of which costs one forward and one backward pass whether it is accepted or not. Without ``max_trials`` a loss
+      a thousand times the paper's or more may practically never come to tau, as its steps are so far below s_0.
 
     A step that fails Eq. (9) although its predicted decrease lies within the rounding of the loss, or that has shrunk
-    to nothing, ends the image as ``STALLED``: it could only be retried for ever. The numbers suit the scale of the
-    paper's loss, a mean over pixels. On another loss a ``RuntimeWarning`` says when they do not: where another tau at
-    the slope found at tau would gain more than half of what was gained, and where accepted steps are on average more
-    than a hundred times smaller than s_0. Raises ``ValueError`` for fields out of range and for images whose loss or
-    gradient at z(0) is not finite.
+    to nothing, ends the image as ``STALLED``: it could only be retried for ever. An image whose gradient is zero at
+    z(0) ends there as ``CONVERGED``, even where the decoder is flat and the loss high; a warning says so.
+
+    The numbers suit the scale of the paper's loss, a mean over pixels. On another loss a ``RuntimeWarning`` says when
+    they do not: where another tau at the slope found at tau would gain more than half of what was gained, and where
+    accepted steps are on average more than a hundred times smaller than s_0. Raises ``ValueError`` for fields out of
+    range and for images whose loss or gradient at z(0) is not finite.
     """
 
     tau: float = 1e4
@@ -103,13 +106,13 @@ class AMD(Rule[AMDState]):
 
     def propose(self, state: AMDState) -> Trial:
         """z_n - dt grad_z l, Eq. (10), and dt |grad_z l|^2 as the decrease that is predicted."""
-        return Trial(state.z - state.step[:, None] * state.gradient, state.step * state.slope)
+        return Trial(state.z - state.step[:, None] * state.gradient, state.step * state.slope)  # Eq. (10), of Eq. (5)
 
     def advance(self, state: AMDState, trial: Trial, at: Measured, falls: Tensor) -> None:
-        """Where the loss falls, t grows by dt and s by kappa; elsewhere beta shrinks dt (Eq. 9)."""
+        """Where the loss falls, t grows by dt and s by kappa; elsewhere beta shrinks dt, Eq. (9)."""
         step, left = state.step, self.tau - state.t
-        grown = (self.kappa * (step if self.grow_accepted else state.s)).clamp(self.s_0, self.s_max)
-        state.step = self.beta * step
+        grown = (self.kappa * (step if self.grow_accepted else state.s)).clamp(self.s_0, self.s_max)  # s_n, Sec. 3.4
+        state.step = self.beta * step  # beta^m s_n, Eq. (9)
         state.accept(
             falls, z=trial.point, loss=at.loss, gradient=at.gradient, slope=at.slope,
             t=torch.where(step >= left, self.tau, state.t + step), s=grown, step=grown,

@@ -1,6 +1,6 @@
 """Where the batches of a training come from: drawn from a pool, as in the paper, or from a loader, epoch after epoch.
 
-Either can be saved and continued, even within an epoch.
+Either can be saved and continued, even within an epoch. Raises ``ValueError``, with the remedy, for what does not fit.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ class Drawn:
     def __init__(self, pool: Tensor, size: int, generators: Sequence[Generator], extra: Extra | None = None) -> None:
         if not len(pool):
             raise ValueError("the pool holds no images; a training needs some.")
+        if size < 1:
+            raise ValueError(f"batch_size = {size}: at least one image in a batch.")
         self.pool, self.size, self.generators = pool, size, generators
         self.extra = moved((pool, checked(extra, len(pool))), pool.device)[1]
 

@@ -208,7 +208,7 @@ def _same(one: list[Tensor], other: list[Tensor]) -> bool:
 def latent_shape_of(
     decoder: nn.Module, latent_dim: int | None, latent_shape: tuple[int, ...] | None
 ) -> tuple[int, ...] | None:
-    """The shape of one latent as it is told, or as the decoder tells it; None if neither does."""
+    """The shape of one latent as told, else the decoder's, or None. Raises ``ValueError`` for impossible sizes."""
     if latent_shape is not None:
         shape = (latent_shape,) if isinstance(latent_shape, int) else tuple(latent_shape)
         if not shape or any(size < 1 for size in shape):

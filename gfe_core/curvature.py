@@ -54,8 +54,8 @@ def gauss_newton(decode: Decode, losses: Losses, z: Tensor, columns: int) -> tup
     J (P, d) is the decoder's Jacobian, ``columns`` of it at a time by forward mode: as many forward passes as latent
     dimensions, one for each group of columns, and one more where it returns several tensors. A decoder with an
     operation that has no forward mode gets its P rows by reverse mode instead: two forward passes, and a backward pass
-    for each row. H (P, P) is the loss's Hessian in the decoder's output, never formed:
-    its products with the columns of J need no decoder. Negative eigenvalues of J^T H J are set to zero.
+    for each row. H (P, P) is the loss's Hessian in the decoder's output, never formed: its products with the columns of
+    J need no decoder. Negative eigenvalues of J^T H J are set to zero.
     """
     z, dim = z.detach(), z.shape[1]
     try:

@@ -105,7 +105,7 @@ class Rule(ABC, Generic[StateT]):
 
     def falls(self, state: StateT, trial: Trial, at: Measured) -> Tensor:
         """Where (b,) the loss falls, so that the step is taken: Eq. (9)."""
-        return (at.loss < state.loss) & (at.slope < math.inf)
+        return (at.loss < state.loss) & (at.slope < math.inf)  # Eq. (9)
 
     def stuck(self, state: StateT, trial: Trial) -> Tensor:
         """Where (b,) a refused ``trial`` says that the loss cannot fall any more: it is within the loss's rounding."""
@@ -122,7 +122,7 @@ class Rule(ABC, Generic[StateT]):
         return shaped(Encoding(end.z, end.loss, end.t, end.steps, end.status, spent, path), objective)
 
     def descend(self, objective: Landscape, z: Tensor, steps: Tensor, recorder: PathRecorder | None) -> Encoding:
-        """Go from ``z`` (B, d), to which ``steps`` (B,) have led, until every image is finished, and leaves the batch.
+        """Go from ``z`` (B, d), to which ``steps`` (B,) have led; an image leaves the batch when it is finished.
 
         Costs what the rule measures: at the start, and at one trial a round for each image under way. ``evaluations``
         and ``path`` are left to the caller. Raises ``ValueError`` for images whose loss or gradient at z is not finite.

@@ -67,9 +67,8 @@ Flow = EulerSteps | GradientFlow | NesterovFlow | SeparateSteps | MovedFlow
 class Path:
     """The trajectory of every image, one row a step; a finished image repeats its last state.
 
-    ``t`` (steps + 1, B) . ``z`` (steps + 1, B, d), d as in :class:`Encoding` . ``loss`` (steps + 1, B); row 0 is the
-    start, t = 0 .
-    ``flow`` what was followed, which an adjoint must know.
+    ``t`` (steps + 1, B) . ``z`` (steps + 1, B, d), or with *latent_shape for d . ``loss`` (steps + 1, B) . Row 0 is the
+    start, t = 0 . ``flow`` what was followed, which an adjoint must know.
     """
 
     t: Tensor
@@ -82,9 +81,9 @@ class Path:
 class Encoding:
     """Where the flow ended for a batch of B images; ``torch.load`` takes it with ``weights_only=True``.
 
-    ``z`` (B, d) latents, or (B, *latent_shape) . ``loss`` (B,) l(y, D(z)) . ``t`` (B,) time reached .
-    ``steps`` (B,) steps taken . ``status`` (B,) values of :class:`Status` .
-    ``evaluations`` decoder passes spent, in images, all images together .
+    ``z`` (B, d) latents, or (B, *latent_shape) . ``loss`` (B,) l(y, D(z)), or what the encoded objective has in its
+    place, as with a prior . ``t`` (B,) time reached; without a flow, the number of steps . ``steps`` (B,) steps taken .
+    ``status`` (B,) values of :class:`Status` . ``evaluations`` decoder passes spent, in images, all images together .
     ``path`` the trajectory, or None unless it was recorded.
     """
 

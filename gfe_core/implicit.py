@@ -87,7 +87,7 @@ class ImplicitGradient:
 
     @in_full_precision
     def __call__(self, objective: Landscape, encoding: Encoding) -> InTheta:
-        """The total derivative of the batch's summed loss at z*: a tensor for each decoder parameter, or None.
+        """The total derivative of the batch's summed loss at the end of ``encoding``, for each decoder parameter.
 
         None stands for one that requires no gradient, or is not used.
         """

@@ -48,10 +48,11 @@ class LBFGSAMD(StepSize[LimitedState]):
     loss a little, and lead where the decoder is flat. One forward and one backward pass a trial. Memory of an image:
     2 ``pairs`` + 8 vectors of d numbers, and no d x d.
 
-    ``lower`` and ``upper`` bound the latents that the solver sees: numbers, or tensors that broadcast to (B, d), a
-    row for each image. A start outside is moved to the nearest point inside, and trial points likewise. Variables that
-    a gradient step would carry to their bound take that step, and the others the direction of BFGS among themselves
-    (Bertsekas). An image all of whose variables are held by their bounds is ``CONVERGED``.
+    ``lower`` and ``upper`` bound the latents that the solver sees: numbers, or tensors that broadcast to (B, d). Bounds
+    with a row for each image fit one batch; ``encode_all``, which makes several, takes numbers and (d,). A start that
+    is outside is moved to the nearest point inside, and trial points likewise. Variables that a gradient step would
+    carry to their bound take that step, and the others the direction of BFGS among themselves (Bertsekas). An image all
+    of whose variables are held by their bounds is ``CONVERGED``.
 
     The loss falls at every step (Eq. 9), and an encoding does not depend on the batch. Raises ``ValueError`` for fields
     out of range, and for bounds that do not fit the latents.

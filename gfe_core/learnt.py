@@ -14,8 +14,8 @@ LARGEST = 20_000  # pixels of an image: the least squares hold a matrix of so ma
 class Learnt:
     """What a :class:`~gfe_core.warm.WarmEncoder` has learnt from ``batches`` batches.
 
-    Its tensors are replaced and never changed, so that an old one stays what it was.
-    ``state`` is empty before any batch. Else it holds, for images of P pixels and latents of d dimensions:
+    Its tensors are replaced and never changed, so that an old one stays what it was. ``state`` is empty before any
+    batch. Else it holds, for images of P pixels and latents of d dimensions:
 
     - ``map`` (P + 1, d) and ``factor`` (d, d), which encoding needs; ``curvature`` (d, d), which the factor is made of.
     - ``moments`` (P + 1, P + 1 + d): the faded sum of [y, 1]^T [y, 1, z] over all images but the recent ones.
@@ -28,7 +28,10 @@ class Learnt:
 
 
 def begun(size: int, z: Tensor, known: dict[str, Tensor], ridge: float) -> dict[str, Tensor]:
-    """The state before the first batch, for rows [y, 1] of ``size`` entries and latents like ``z`` (B, d)."""
+    """The state before the first batch, for rows [y, 1] of ``size`` entries and latents like ``z`` (B, d).
+
+    Raises ``ValueError`` for images of more than :data:`LARGEST` pixels.
+    """
     if size > LARGEST:
         raise ValueError(
             f"images of {size - 1:,} pixels are too large for a warm start, which solves least squares in the pixels; "

@@ -31,60 +31,40 @@ def encode_all(
     """
     if batch_size < 1:
         raise ValueError(f"batch_size = {batch_size}: at least one image at a time.")
-    each = isinstance(z0, Tensor) and z0.ndim > 1 and tuple(z0.shape) != tuple(latent_shape or ())
+    each = z0 if isinstance(z0, Tensor) and z0.ndim > 1 and tuple(z0.shape) != tuple(latent_shape or ()) else None
     batches: Iterator[Batch]
     if isinstance(images, Tensor):
         extra = checked(extra, len(images))
-        if each and len(z0) != len(images):  # type: ignore[arg-type]
-            raise ValueError(f"z0 has {len(z0)} rows for {len(images)} images; pass one for each.")  # type: ignore[arg-type]
+        if each is not None and len(each) != len(images):
+            raise ValueError(f"z0 has {len(each)} rows for {len(images)} images; pass one for each.")
         parts = [slice(first, first + batch_size) for first in range(0, max(1, len(images)), batch_size)]
         batches = ((images[part], rows(extra, part)) for part in parts)
     elif extra is not None:
         raise ValueError("extra belongs to images in a tensor; a loader gives it with each batch: (images, extra).")
     else:
-        batches = (_labels_left_out(split(batch), decoder, loss) for batch in images)
-    starts = _Starts(z0, each)
-    return _encoded(decoder, batches, solver, loss, starts, latent_dim, latent_shape)
-
-
-class _Starts:
-    """Hands out z0 batch by batch: rows of a tensor with ``each`` image's own, else what it was given."""
-
-    def __init__(self, z0: Start | None, each: bool) -> None:
-        self.z0, self.each, self.first = z0, each, 0
-
-    def next(self, size: int) -> Start | None:
-        if not self.each:
-            return self.z0
-        assert isinstance(self.z0, Tensor)
-        self.first += size
-        if self.first > len(self.z0):
-            raise ValueError(f"z0 has {len(self.z0)} rows for more images than that; pass one for each.")
-        return self.z0[self.first - size : self.first]
-
-    def end(self) -> None:
-        """Raise ``ValueError`` where rows are left over."""
-        if self.each and self.first < len(self.z0):  # type: ignore[arg-type]
-            raise ValueError(f"z0 has {len(self.z0)} rows for {self.first} images; pass one for each.")  # type: ignore[arg-type]
-
-
-def _labels_left_out(batch: Batch, decoder: nn.Module, loss: Loss) -> Batch:
-    return batch[0], wanted(batch[1], decoder, loss)
+        batches = ((some, wanted(theirs, decoder, loss)) for some, theirs in map(split, images))
+    return _encoded(decoder, batches, solver, loss, z0, each, latent_dim, latent_shape)
 
 
 def _encoded(
-    decoder: nn.Module, batches: Iterator[Batch], solver: Solver, loss: Loss, starts: _Starts, latent_dim: int | None,
-    latent_shape: tuple[int, ...] | None,
+    decoder: nn.Module, batches: Iterator[Batch], solver: Solver, loss: Loss, z0: Start | None, each: Tensor | None,
+    latent_dim: int | None, latent_shape: tuple[int, ...] | None,
 ) -> Iterator[Encoding]:  # fmt: skip
-    parameter, objective = next(decoder.parameters(), None), None
+    parameter, objective, done = next(decoder.parameters(), None), None, 0
     for batch in batches:
         images, extra = moved(batch, None if parameter is None else parameter.device)
         if objective is None:
             objective = Objective(decoder, images, loss, extra, latent_dim, latent_shape)
         else:
             objective = objective.renewed(images, extra)
-        yield solver.encode(objective, starts.next(len(images)))
-    starts.end()
+        if each is not None:
+            z0 = each[done : done + len(images)]
+            if len(z0) < len(images):
+                raise ValueError(f"z0 has {len(each)} rows for more images than that; pass one for each.")
+        done += len(images)
+        yield solver.encode(objective, z0)
+    if each is not None and done < len(each):
+        raise ValueError(f"z0 has {len(each)} rows for {done} images; pass one for each.")
 
 
 @torch.no_grad()

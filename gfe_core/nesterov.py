@@ -64,7 +64,7 @@ class Nesterov(LogarithmicGrid):
 
     def slope(self, t: float, v: Tensor, gradient: Tensor) -> Tensor:
         """(dz/dt, dv/dt) of Eq. (8), signs corrected, stacked: (2, B, d)."""
-        return torch.stack([v, -3 / (t + self.eps) * v - gradient])
+        return torch.stack([v, -3 / (t + self.eps) * v - gradient])  # Eq. (8), for Eq. (7)
 
     def first_slice(self, h: float, z: Tensor, gradient: Tensor) -> Tensor:
         """(z, v) at t = h from rest, exact for a constant gradient; for eps = 0: z - h^2/8 grad l, -h/4 grad l."""

@@ -176,7 +176,7 @@ class Objective(Landscape):
         self.passes.backward += len(z)
         with torch.inference_mode(False), torch.enable_grad():
             z = _leaf(z)
-            loss = self.losses(self.output(z)).sum()
+            loss = self.losses(self.output(z)).sum()  # Eq. (1)
             return self._in_z_and_theta(loss, z, None)
 
     def vector_jacobian(self, z: Tensor, vector: Tensor) -> tuple[Tensor, InTheta]:

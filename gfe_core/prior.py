@@ -20,10 +20,11 @@ class Prior(Wrapped):
     ``energy`` maps latents (B, d) to (B,), one number for each image that depends on its latent alone, and is twice
     differentiable by autograd: -log p(z) up to a constant, divided by the number of pixels where the loss is the mean
     over them. Latents of several dimensions come to it in rows, (B, d), as the solvers have them. How low the sum can
-    fall is not known, so that solvers measure progress by what has been gained.
-    :class:`Penalised` is the Gaussian prior in closed form. Costs no decoder passes but those of the objective. Raises
-    ``ValueError`` where the energy is not of shape (B,) or of the latents' dtype, does not depend on them, depends on
-    the latents of other images, or cannot be repeated.
+    fall is not known, so that solvers measure progress by what has been gained. :class:`Penalised` is the Gaussian
+    prior in closed form. For trainings see :func:`~gfe_core.steps.encoding_step`, which takes no prior by itself.
+
+    Costs no decoder passes but those of the objective. Raises ``ValueError`` where the energy is not of shape (B,) or
+    of the latents' dtype, does not depend on them, depends on those of other images, or cannot be repeated.
     """
 
     def __init__(self, objective: Landscape, energy: Callable[[Tensor], Tensor]) -> None:

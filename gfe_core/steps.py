@@ -29,14 +29,14 @@ class Gradient(Protocol):
 
 
 def iteration(objective: Landscape, solver: Solver, gradient: Gradient, z0: Start | None = None) -> Tensor:
-    """The losses (B,) of a batch at its z*; d_theta of their sum is added to .grad. See :func:`encoding_step`."""
-    encoding = encoded(objective, solver, gradient, z0)  # z*, Eq. (2) or (5)
+    """Losses (B,) of a batch at z_tau; d_theta of their sum, Eq. (1), is added to .grad. See :func:`encoding_step`."""
+    encoding = encoded(objective, solver, gradient, z0)  # z_tau, Eq. (2) or (5)
     add_to_grad(objective.decoder, gradient(objective, encoding))
     return encoding.loss
 
 
 def encoded(objective: Landscape, solver: Solver, gradient: Gradient, z0: Start | None = None) -> Encoding:
-    """z* of every image, with its path if ``gradient`` needs it. A solver that learns from batches learns this one.
+    """z_tau of every image, with its path if ``gradient`` needs it. A solver that learns from batches learns this one.
 
     Such a solver starts at ``z0`` only as long as it knows of no better start.
     """
@@ -69,7 +69,7 @@ def encoding_step(
     decoder: nn.Module, solver: Solver, gradient: Gradient, loss: Loss = bce, *, z0: Start | None = None,
     latent_dim: int | None = None, latent_shape: tuple[int, ...] | None = None, train_mode: bool = False,
 ) -> EncodingStep:  # fmt: skip
-    """One iteration of Algorithm 1: z* of every image by ``solver``, then d_theta of the summed loss by ``gradient``.
+    """One iteration of Algorithm 1: z_tau of each image by ``solver``, then d_theta of the summed loss by ``gradient``.
 
     The step is a function of images (B, ...), and of ``extra`` where loss or decoder take it, as in
     :class:`~gfe_core.objective.Objective`; it returns the losses (B,) and adds the gradient to .grad, as backward()
@@ -80,6 +80,9 @@ def encoding_step(
     - ``latent_dim``, ``latent_shape``: of the latents, where the decoder has no ``latent_dim``.
     - ``train_mode``: encode with the decoder in eval mode, and take the gradient in theta with the modules as they are
       found. Batch normalisation and dropout then act at the update, and not while encoding.
+
+    The loss is l alone, without a prior. To train with one, make the step a function of images that calls
+    ``iteration(Prior(Objective(decoder, images), energy), solver, gradient)``.
 
     Costs the solver's decoder passes and those of ``gradient``. Raises ``ValueError`` as the objective does, and for a
     ``train_mode`` with a gradient that follows the path back, whose points are of another mode.
@@ -104,7 +107,7 @@ class EncodingStep:
         self.objective: Objective | None = None
 
     def __call__(self, images: Tensor, extra: Extra | None = None) -> Tensor:
-        """The losses (B,) of ``images`` (B, ...) at their z*; the gradient of their sum is added to .grad."""
+        """The losses (B,) of ``images`` (B, ...) at their z_tau; the gradient of their sum is added to .grad."""
         extra = wanted(extra, self.decoder, self.loss)
         if not self.train_mode:
             return iteration(self.renewed(images, extra), self.solver, self.gradient, self.z0)
@@ -136,7 +139,7 @@ def autoencoder_step(autoencoder: nn.Module, loss: Loss = bce) -> AutoEncoderSte
     """One iteration of the autoencoder: encoder and decoder updated together by backpropagation.
 
     ``autoencoder`` is any module from images (B, ...) to what ``loss`` takes. The step is used like that of
-    :func:`encoding_step`.
+    :func:`encoding_step`, and raises ``ValueError`` for losses that are not (B,) and for ``extra`` that nobody takes.
     """
     return AutoEncoderStep(autoencoder, loss)
 

@@ -53,13 +53,17 @@ class Recipe:
 
 @dataclass(frozen=True)
 class CosineRecipe(Recipe):
-    """The same with a learning rate that falls to zero over ``until`` training images, by half a cosine wave."""
+    """The same with a learning rate that falls to zero over ``until`` training images, by half a cosine wave.
+
+    With ``until = 0`` it is constant.
+    """
 
     until: int = 100_000
 
     def rate(self, images: int) -> float:
         """The learning rate after ``images`` training images."""
-        return self.learning_rate * (1 + math.cos(math.pi * min(1.0, images / self.until))) / 2
+        share = min(1.0, images / self.until) if self.until else 0.0
+        return self.learning_rate * (1 + math.cos(math.pi * share)) / 2
 
 
 class Training:
@@ -114,7 +118,8 @@ class Training:
         ``FloatingPointError`` when the training loss is no longer finite.
         """
         if isinstance(self.batches, Drawn) and images % (size := self.recipe.batch_size * self.accumulate):
-            raise ValueError(f"{images} images are not a whole number of {self._unit} of {size}.")
+            unit = "batches" if self.accumulate == 1 else f"updates of {self.accumulate} batches"
+            raise ValueError(f"{images} images are not a whole number of {unit} of {size}.")
         if images < self.images:
             raise ValueError(f"{self.images} images were seen already; a training does not go back to {images}.")
         total, before = torch.zeros((), dtype=torch.float64, device=self.device), self.images
@@ -132,10 +137,6 @@ class Training:
                 f"the training loss is {mean} before {self.images} images; lower the learning rate or check the images."
             )
         return mean
-
-    @property
-    def _unit(self) -> str:
-        return "batches" if self.accumulate == 1 else f"updates of {self.accumulate} batches"
 
     def update(self, progress: Callable[[int], object] = lambda seen: None) -> Tensor:
         """One update of theta, from ``accumulate`` batches; returns their summed loss."""

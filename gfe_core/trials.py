@@ -53,7 +53,7 @@ class Trials(Rule[StateT]):
       then it is ``BUDGET_SPENT``.
 
     A refused trial whose predicted decrease lies within the rounding of the loss ends the image as ``STALLED``: in
-    float32 the usual end.
+    float32 the usual end. Raises ``ValueError`` as :class:`~gfe_core.amd.AMD` does.
     """
 
     tolerance: float = 1e-6

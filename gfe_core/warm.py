@@ -6,6 +6,7 @@ the loss is around them. No network is trained for it: both are closed forms of 
 
 from __future__ import annotations
 
+import math
 from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -34,6 +35,8 @@ class WarmStart:
     - ``refresh``: batches between two solutions of the least squares and two looks at the curvature.
     - ``probes``: images whose curvature is looked at.
     - ``penalty``: encoding minimises l + penalty |z|^2 / 2, which keeps the latents of a long training from growing.
+
+    Raises ``ValueError`` for fields out of range, and for a ``solver`` with bounds: they would bound u.
     """
 
     solver: Solver = QuasiNewtonAMD(s_0=1.0, tolerance=0.0, max_trials=5)
@@ -46,10 +49,12 @@ class WarmStart:
 
     def __post_init__(self) -> None:
         if getattr(self.solver, "bounded", False):
-            raise ValueError(
-                "the bounds of a warm start's solver would bound u, and not z = z0 + L u; leave them out, or encode "
-                "with the solver itself."
-            )
+            told = "the bounds of a warm start's solver would bound u, and not z = z0 + L u"
+            raise ValueError(f"{told}; leave them out, or encode with the solver itself.")
+        if not (0 <= self.memory <= 1 and 0 <= self.ridge < math.inf):
+            raise ValueError(f"memory = {self.memory}, ridge = {self.ridge}: needed is 0 <= memory <= 1, ridge >= 0.")
+        if self.refresh < 1 or self.probes < 1:
+            raise ValueError(f"refresh = {self.refresh}, probes = {self.probes}: at least one batch and one image.")
 
     @in_full_precision
     def encode(self, objective: Landscape, z0: Start | None = None, record: bool = False) -> Encoding:
@@ -101,7 +106,7 @@ class WarmEncoder:
         return self.batches % self.settings.refresh == 0
 
     def start(self, images: Tensor) -> Tensor:
-        """z0 (B, d) for images (B, ...): W [y, 1]."""
+        """z0 (B, d) for images (B, ...): W [y, 1]. Raises ``ValueError`` for images of another size than before."""
         known = self.state["map"]
         x = with_one(images, known.dtype)
         if x.shape[1] != len(known):
@@ -131,16 +136,15 @@ class WarmEncoder:
             probes = slice(self.settings.probes)
             at = encoding.z.flatten(1)[probes]
             curvature = usable(at, *objective.select(probes).gauss_newton(at))
-        self.take_in(objective.images, encoding.z, curvature)
-
-    def take_in(self, images: Tensor, z: Tensor, curvature: Tensor | None = None) -> None:
-        """Learn from ``images`` (B, ...), their latents (B, d) and, at a refresh, ``curvature`` (n, d, d) of probes."""
-        self.learnt = self.after(images, z, curvature)  # one assignment: there is no state in between
+        self.learnt = self.after(objective.images, encoding.z, curvature)  # at once: there is no state in between
 
     @torch.inference_mode(False)
     @torch.no_grad()
     def after(self, images: Tensor, z: Tensor, curvature: Tensor | None = None) -> Learnt:
-        """What it will have learnt once it has also taken in this batch; nothing new from an empty one."""
+        """What it will have learnt from ``images`` (B, ...) too, whose latents are ``z`` (B, d), unless there are none.
+
+        At a refresh ``curvature`` (n, d, d) is that of probes.
+        """
         if not len(images):
             return self.learnt
         settings, state, z = self.settings, self.state, z.flatten(1)

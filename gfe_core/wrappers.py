@@ -44,7 +44,8 @@ class Penalised(Wrapped):
 
     Where l is -log p(y | z) up to a constant, this is -log p(z | y) up to a constant for the prior N(0, I / penalty),
     and its minimiser the maximum a posteriori (MAP) estimate. A loss that is the *mean* over P pixels, as
-    :func:`~gfe_core.objective.bce` is, is -log p(y | z) / P: there the prior is N(0, I / (P penalty)).
+    :func:`~gfe_core.objective.bce` is, is -log p(y | z) / P: there the prior is N(0, I / (P penalty)). Raises
+    ``ValueError`` for a penalty that is negative or not finite.
     """
 
     def __init__(self, objective: Landscape, penalty: float) -> None:

@@ -107,7 +107,7 @@ def test_the_messages_of_troubleshooting_are_those_that_are_said():
     text = (ROOT / "TROUBLESHOOTING.md").read_text()
     messages = re.findall(r"^\| `([^`]+)` \|", text, re.MULTILINE)
     assert len(messages) == 10
-    code = "".join(path.read_text() for path in sorted((ROOT / "gfe_companion").rglob("*.py")))
+    code = "".join(path.read_text() for kind in ("py", "sh") for path in (ROOT / "gfe_companion").rglob(f"*.{kind}"))
     code = re.sub(r'"\n\s*f?"', "", code).replace("{lock.name}", "requirements.lock")
     assert [message for message in messages if message not in code] == []
 

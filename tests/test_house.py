@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+import tokenize
 from importlib.metadata import packages_distributions, requires
+from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -218,6 +221,27 @@ def test_the_method_needs_torch_alone():
 @pytest.mark.parametrize("hidden", ["numpy", "torchvision", "gfe_companion"])
 def test_another_library_would_not_be_found(hidden):
     assert f"ModuleNotFoundError: No module named '{hidden}'" in alone(f"import torch\nimport {hidden}").stderr
+
+
+# --- where the paper's equations are
+
+
+def equations_of(source: str) -> set[int]:
+    """The equations that comments name in lines of code, as ``# Eq. (9)``."""
+    comments = (
+        token for token in tokenize.generate_tokens(StringIO(source).readline) if token.type == tokenize.COMMENT
+    )
+    beside = [token.string for token in comments if token.line[: token.start[1]].strip()]
+    return {int(number) for comment in beside for number in re.findall(r"Eq\. \((\d+)\)", comment)}
+
+
+def test_every_equation_of_the_paper_is_named_in_the_line_that_computes_it():
+    named = [equations_of(path.read_text()) for path in PATHS if path.parent.name == "gfe_core"]
+    assert set().union(*named) == set(range(1, 11))
+
+
+def test_docstrings_and_lines_of_comments_name_no_line():
+    assert equations_of('"""Eq. (7)"""\n# Eq. (8)\nx = y  # by Eq. (9), of Eq. (5)\n') == {9, 5}
 
 
 # --- how large

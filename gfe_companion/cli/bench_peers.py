@@ -6,21 +6,21 @@ import math
 import os
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import pandas as pd
 import psutil
 import torch
 from torch import Tensor, nn
 
-from gfe_companion.datasets import load
 from gfe_companion.methods import FAST, products
 from gfe_companion.methods.against_peers import Racer, racers
+from gfe_companion.methods.networks import Network
 from gfe_companion.methods.peers import OptimistixEncoder, missing, say_missing
 from gfe_companion.runs.profiles import Setting
 from gfe_companion.runs.race import started
 from gfe_companion.runs.store import hardware, run_grid
-from gfe_companion.runs.train_shaped import TrainShaped
+from gfe_companion.runs.train_tuned import TrainTuned
 from gfe_companion.studies.beyond_peers import PUBLISHED, TARGET
 from gfe_core.encoding import Encoding, Solver
 from gfe_core.lbfgs import LBFGSAMD
@@ -158,20 +158,19 @@ def measured(setting: Setting, counts: Iterable[int], repeats: int, limit_s: flo
         print(told, flush=True)
     busy, threads = psutil.cpu_percent(interval=2), torch.get_num_threads()
     configs = [
-        TrainShaped(name, setting.embedded(name), 0, FAST, (), (TRAINED,), latent_dim=dim, convolutional=conv)
+        TrainTuned(name, setting.embedded(name), 0, FAST, (), (TRAINED,), network=Network(dim, conv))
         for name, dim, conv in SHAPES
     ]
     frames, everyone, runs = [], racers(), run_grid(configs, setting)
     if hasattr(os, "sched_setaffinity"):  # JAX takes as many threads as it may have cores
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     for config, kept in zip(configs, runs, strict=True):
-        decoder, images = config.decoder(), load(config.dataset, setting.source()).test.images
-        decoder.load_state_dict(kept.weights[str(TRAINED)])
+        decoder, images = config.restored(kept.weights[str(TRAINED)]), setting.load(config.dataset).test.images
         entrants = started([racer.entrant for racer in everyone], kept.weights[f"{TRAINED} start"])
         ready = [replace(racer, entrant=entrant) for entrant, racer in zip(entrants, everyone, strict=True)]
         frame = race(decoder, images, ready, counts if config == configs[0] else (), repeats, limit_s)
-        print(f"raced: {config.dataset}, {config.shape}", flush=True)
-        about = {"dataset": config.dataset, "latent_dim": config.latent_dim, "convolutional": config.convolutional}
+        print(f"raced: {config.dataset}, {config.network}", flush=True)
+        about = {"dataset": config.dataset} | asdict(config.network)
         frames.append(frame.assign(**about))
     about = {"missing": ", ".join(missing()), "threads": threads, "busy": busy, "trained": TRAINED}
     return pd.concat(frames, ignore_index=True).assign(**about, hardware=hardware())

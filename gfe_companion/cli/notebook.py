@@ -35,9 +35,9 @@ class Notebook:
         except Exception as error:  # of many kinds, as the file may hold anything
             said = " ".join(str(error).split())[:100]
             raise Stop(f"{path.name} cannot be read as a notebook ({said}); restore that file", Exit.USAGE) from error
-        self.datasets = datasets_of(path.stem)
+        self.datasets = datasets_of(path.stem, setting)
         self.embedded: list[str] = []
-        self.build = home() / "build" / setting.profile.name
+        self.build = home() / "build" / setting.name
         self.stamp = self.build / "stamps" / f"{path.stem}.json"
 
     def take(self, origins: dict[str, Source]) -> None:

@@ -19,7 +19,7 @@ from gfe_companion.cli.plan import Plan
 from gfe_companion.cli.turns import Turn, turn_at
 from gfe_companion.datasets import DataError, Source, StandInWarning
 from gfe_companion.runs import cluster
-from gfe_companion.runs.profiles import ROOT, Setting, home
+from gfe_companion.runs.profiles import MNIST, ROOT, Setting, home
 from gfe_companion.runs.store import run_grid
 from gfe_companion.site import report
 from gfe_companion.site.publish import publish
@@ -30,8 +30,11 @@ from gfe_companion.studies.results import listed
 def main(options: argparse.Namespace) -> int:
     """Do what ``./run_all.sh`` was asked for; ``options`` are its checked flags. Returns the exit code."""
     seeds = ",".join(map(str, options.seeds or ()))
+    given = options.parameters
     try:
-        setting = Setting.of(options.profile, options.data, seeds, options.jobs, options.device)
+        setting = Setting.of(
+            options.profile, options.data, seeds, options.jobs, options.device, given.get("dataset", MNIST)
+        )
     except ValueError as error:
         return _say(str(error), Exit.USAGE)
     setting = replace(setting, offline=options.plan)
@@ -41,7 +44,9 @@ def main(options: argparse.Namespace) -> int:
         if path.name[:2] in (options.only or path.name[:2]) and path.name[:2] >= (options.start or "00")
     ]
     parameters = {"profile": options.profile, "seeds": seeds, "jobs": options.jobs, "device": options.device}
-    chosen = [Notebook(path, setting, parameters | options.parameters) for path in paths]
+    if "dataset" in given:
+        parameters["dataset"] = setting.dataset
+    chosen = [Notebook(path, setting, given | parameters) for path in paths]
     try:
         origins = _located(setting, chosen)
     except DataError as error:
@@ -58,7 +63,7 @@ def main(options: argparse.Namespace) -> int:
                 return _say(str(error), Exit.ENVIRONMENT)
         if options.plan:
             return _plan(chosen, setting, options)
-        with turn_at(home() / "build" / setting.profile.name, _say) as turn:
+        with turn_at(home() / "build" / setting.name, _say) as turn:
             return _run(chosen, setting, options, turn)
 
 

@@ -16,7 +16,7 @@ from gfe_companion.evidence.claims import NOT_MEASURED, Finding, Read, Unmeasure
 from gfe_companion.evidence.intervals import Interval, interval
 from gfe_companion.evidence.paper import paper, paper_table
 from gfe_companion.methods import METHODS
-from gfe_companion.runs.profiles import Setting
+from gfe_companion.runs.profiles import MNIST, Setting
 
 NEAR = 0.05  # a printed number is reproduced within this share of it
 THE_PAPER, OURS = "the paper", "ours"
@@ -85,8 +85,11 @@ def judge(setting: Setting, entry: dict) -> Finding:
 def caution(setting: Setting, dataset: str) -> str:
     """What the numbers of ``dataset`` cannot say here, if anything.
 
-    Raises :class:`Unmeasured` where other images stand in for it, or where its files cannot be read.
+    Raises :class:`Unmeasured` where other images stand in for it, where its files cannot be read, or where the pages
+    show another data set than MNIST.
     """
+    if setting.dataset != MNIST:
+        raise Unmeasured(f"Not compared: the pages show {REGISTRY[setting.dataset].title} in the place of MNIST.")
     try:
         embedded = setting.embedded(dataset)
     except DataError as error:
@@ -114,7 +117,7 @@ def printed(setting: Setting, table: str, row: object, method: str) -> float | N
     """The number that the paper prints for ``method`` in a ``row`` of "table1" or "table2".
 
     None where it prints none: for a method without a column of the paper, a row that the paper does not have, and where
-    other images stand in for the data set.
+    nothing is compared, see :func:`caution`.
     """
     theirs, column = paper_table(table), METHODS[method].printed
     if column not in theirs or row not in theirs.index:

@@ -44,9 +44,9 @@ TOLERANCES = (
 TAUS = (1e3, 3e3, 1e4, 3e4, 1e5)
 MANY = 10_000  # trials: the tolerance stops the encoder, not its budget
 
-BLUE, ORANGE, GREEN, RED, PINK, BROWN, ROSE, GREY, YELLOW, SKY = (
-    "#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#fbafe4", "#949494", "#ece133", "#56b4e9",
-)  # fmt: skip  # seaborn's palette "colorblind"
+BLUE, ORANGE, GREEN, RED, PINK, BROWN, ROSE, GREY, SKY = (
+    "#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#fbafe4", "#949494", "#56b4e9",
+)  # fmt: skip  # seaborn's palette "colorblind" without its yellow, which is pale on white
 
 
 @dataclass(frozen=True)

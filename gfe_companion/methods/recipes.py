@@ -15,19 +15,15 @@ from gfe_core.training import CosineRecipe
 class AdamRecipe(CosineRecipe):
     """Adam, on batches drawn with replacement, in the place of RMSprop (Sec. 4; Sec. 5 speaks of Adam).
 
-    ``alpha`` is the memory of the squares, as RMSprop's, and ``momentum`` that of the gradients. The rate falls as half
-    a cosine wave and is zero after ``until`` training images; with ``until = 0`` it is constant. The gradient's scale,
-    and so that the batch's loss is a sum, does not matter to Adam.
+    ``alpha`` is the memory of the squares, as RMSprop's, and ``momentum`` that of the gradients. The rate is constant
+    unless ``until`` says when it has fallen to zero. The gradient's scale, and so that the batch's loss is a sum, does
+    not matter to Adam.
     """
 
     alpha: float = 0.999
     epsilon: float = 1e-8
     until: int = 0
     momentum: float = 0.9
-
-    def rate(self, images: int) -> float:
-        """The learning rate after ``images`` training images."""
-        return super().rate(images) if self.until else self.learning_rate
 
     def optimizer(self, model: nn.Module) -> Optimizer:
         """Adam for the parameters of ``model``."""

@@ -78,7 +78,7 @@ class RehearsedStep:
         return losses
 
     def encode(self, images: Tensor) -> Tensor:
-        """The losses (B,) of ``images`` at z*, which are kept."""
+        """The losses (B,) of ``images`` at z_tau; both are kept."""
         objective = self.encoding.renewed(images, None)
         encoding = encoded(objective, self.solver, self.encoding.gradient)
         add_to_grad(self.encoding.decoder, self.encoding.gradient(objective, encoding))

@@ -106,9 +106,9 @@ class Code:
 
 
 def parts_of(value: object) -> Iterator[type | FunctionType]:
-    """The classes and functions that a value is made of, through fields and tuples. Those of plain data are left out:
+    """The classes and functions that a value is made of, through fields and tuples.
 
-    fields are settings, and a class that has nothing but fields adds nothing to them.
+    Those of plain data are left out: fields are settings, and a class that has nothing but fields adds nothing to them.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         if _has_code(type(value)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from statistics import median
@@ -34,7 +35,7 @@ class Durations:
         """Learn from a run of this ``name``, "<name>-<key>"; a provenance that is not whole tells nothing."""
         try:
             ended, seconds, work = float(provenance["ended"]), float(provenance["duration_s"]), provenance["work"]
-            kind, images = str(work["kind"]), int(work["images"])
+            kind, images = _everywhere(str(work["kind"])), int(work["images"])
         except (ValueError, KeyError, TypeError):
             return
         self.same[name] = max(self.same.get(name, (0.0, 0.0)), (ended, seconds))
@@ -45,10 +46,15 @@ class Durations:
         """Seconds that ``config`` may take: as long as it took before, or as others of its kind for so many images."""
         if before := self.same.get(f"{config.name}-{config.key}"):
             return before[1]
-        kind, images = config.work
+        kind, images = _everywhere(config.work[0]), config.work[1]
         if kind in self.alike and kind not in self._medians:
             self._medians[kind] = median(self.alike[kind])
         return self._medians[kind] * images if kind in self._medians else None
+
+
+def _everywhere(kind: str) -> str:
+    """A kind of work as every process would name it: without the addresses of its functions."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", kind)
 
 
 def longest_first(configs: Iterable[RunConfig], durations: Durations) -> list[RunConfig]:

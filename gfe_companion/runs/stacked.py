@@ -179,7 +179,7 @@ class StackedStep:
         self.summed = torch.zeros(stack.members, dtype=torch.float64, device=device)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """The losses (S B,) at z*; the gradient of their sum is added to .grad."""
+        """The losses (S B,) at z_tau; the gradient of their sum is added to .grad."""
         self.objective = self.objective.renewed(images) if self.objective else StackedObjective(self.stack, images)
         losses = iteration(self.objective, self.solver, ApproximateGradient())
         self.summed += losses.unflatten(0, (self.stack.members, -1)).sum(dim=1)

@@ -9,7 +9,7 @@ from bs4 import BeautifulSoup
 from gfe_companion.evidence.claims import NO, NOT_MEASURED, PARTLY, UNDECIDED, YES
 from gfe_companion.evidence.scorecard import THE_PAPER
 from gfe_companion.lessons.playground.fragment import fragment
-from gfe_companion.runs.profiles import Setting, home
+from gfe_companion.runs.profiles import MNIST, Setting, home
 from gfe_companion.runs.store import finished
 from gfe_companion.site.figures import Shown
 from gfe_companion.site.glossary import PAGE
@@ -52,10 +52,11 @@ def front(
 def _introduction(setting: Setting) -> str:
     older = older_files(setting.figures)
     banner = f"\n\n> **Of older code.** These rest on runs that were computed by older code: {listed(older)}."
+    shown = "" if setting.dataset == MNIST else f", and the pages show **{setting.load().title}**"
     return to_html(
         "The paper: Flouris, Volokitin, Bredell, Konukoglu, *Gradient flow encoding with distance optimization "
         "adaptive step size*, [arXiv 2105.05031](https://arxiv.org/abs/2105.05031). "
-        f"The numbers here are of the profile **{setting.profile.name}**." + banner * bool(older)
+        f"The numbers here are of the profile **{setting.profile.name}**{shown}." + banner * bool(older)
     )
 
 

@@ -1,12 +1,13 @@
 """What each published figure, table and notebook rests on, by digest; and what of it the code on disk would not make.
 
-``figures/paper/manifest.json`` is written as results are published. A notebook rests on its cells and on all that its
-runs rest on; a figure or table on its notebook's runs, and on the modules that draw it. The check reads no run and
-imports neither torch nor NumPy.
+``figures/paper/manifest.json`` is written as results are published. A notebook rests on its cells, on what these
+import, and on all that its runs rest on; a figure or table on its notebook's runs, and on the modules that draw it. The
+check reads no run and imports neither torch nor NumPy.
 """
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import re
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 NAME = "manifest.json"
 PUBLISHED = ROOT / "figures" / "paper"
 DRAWING = ("gfe_companion.studies.", "gfe_companion.evidence.")  # what is followed from where a figure is made
-NO_RUNS = ("gfe_companion.runs.profiles", "gfe_companion.runs.sizes")  # what is imported where no run is read
+METHOD = "gfe_core."
+# what is imported where no run is read
+NO_RUNS = tuple(f"gfe_companion.runs.{name}" for name in ("profiles", "progress", "sizes"))
 LISTS_ALL = "gfe_companion.studies.needs"  # it imports every study, and draws nothing
 
 
@@ -32,10 +35,33 @@ def drawn_by(name: str, code: Code) -> dict[str, str]:
     import of studies, evidence and the method. What makes and keeps runs is not followed: runs count by themselves.
     """
     said = re.compile(rf"""["']{re.escape(name)}["']""".encode())
-    waiting = [
-        each for each in code.modules if each.startswith(DRAWING) and said.search(code.files[code.modules[each]])
+    drawing = (each for each in code.modules if each.startswith(DRAWING))
+    return _followed([each for each in drawing if said.search(code.files[code.modules[each]])], code)
+
+
+def imported_by(notebook: Path, code: Code) -> dict[str, str]:
+    """The digests of the modules of studies, evidence and the method that the cells of ``notebook`` import, and of
+
+    what these import of them. Where a cell prints source, the text of what the cells import counts, comments included.
+    """
+    source = "\n".join(text for kind, text in _told(notebook) if kind == "code")
+    tree = ast.parse(source)
+    named = [
+        (node.module or "", each.name)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for each in node.names
     ]
-    found: set[str] = set()
+    direct = [each for each in code.resolve(named) if each.startswith((*DRAWING, METHOD))]
+    found = _followed(direct, code)
+    if "getsource(" in source:
+        found |= {each: code.digest_of(each, text=True) for each in direct}
+    return dict(sorted(found.items()))
+
+
+def _followed(modules: list[str], code: Code) -> dict[str, str]:
+    """The digests of ``modules`` and of what they import of studies, evidence and the method."""
+    waiting, found = list(modules), set()
     while waiting:
         module = waiting.pop()
         if module in found or module == LISTS_ALL:
@@ -44,7 +70,7 @@ def drawn_by(name: str, code: Code) -> dict[str, str]:
         if module.endswith("plans"):  # it says which runs there are: these count by what they rest on
             continue
         imported = code.resolve(code.parsed(module).imports)
-        waiting += [each for each in imported if each.startswith((*DRAWING, "gfe_core."))]
+        waiting += [each for each in imported if each.startswith((*DRAWING, METHOD))]
     return {module: code.digest_of(module) for module in sorted(found)}
 
 
@@ -69,6 +95,7 @@ def entry_of(notebook: Path, setting: Setting, code: Code) -> dict:
     names = announced(notebook)
     return {
         "cells": _cells(notebook),
+        "imports": imported_by(notebook, code),
         "seeds": list(setting.seeds),
         "runs_rest_on": runs_rest_on(notebook.stem, setting, code),
         "made_with": _made_with(notebook.stem, setting),
@@ -106,7 +133,7 @@ def check(entries: dict[str, dict], notebooks: list[Path], folder: Path, code: C
             stale |= dict.fromkeys([path.stem, *names], "it was published before there was a manifest")
             continue
         runs = _changed(entry["runs_rest_on"], code)
-        pages: list[str] = ["its cells"] * (_cells(path) != entry["cells"]) + runs
+        pages: list[str] = ["its cells"] * (_cells(path) != entry["cells"]) + _changed(entry["imports"], code) + runs
         for name in dict.fromkeys([*names, *entry["figures"]]):
             if name not in entry["figures"]:
                 stale[name] = "it is new"
@@ -121,6 +148,9 @@ def check(entries: dict[str, dict], notebooks: list[Path], folder: Path, code: C
                 pages += [name]
         if pages:
             stale[path.stem] = f"changed: {_listed(pages)}"
+    for name in sorted({each.name.partition(".")[0] for each in folder.glob("[!.]*") if each.name != NAME}):
+        if not any(name in announced(path) for path in notebooks):
+            stale.setdefault(name, "no notebook writes it any more")
     figures = sorted(stale.keys() - {path.stem for path in notebooks})
     for path in notebooks if figures else ():
         if _reads_figures(path):
@@ -152,9 +182,14 @@ def _reads_figures(notebook: Path) -> bool:
     return bool(json.loads(notebook.read_text(encoding="utf-8"))["metadata"].get("gfe", {}).get("reads_figures"))
 
 
-def _cells(notebook: Path) -> str:
+def _told(notebook: Path) -> list[list[str]]:
+    """The kind and the text of every cell."""
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    return _sum(json.dumps([[cell["cell_type"], "".join(cell["source"])] for cell in cells]).encode())
+    return [[cell["cell_type"], "".join(cell["source"])] for cell in cells]
+
+
+def _cells(notebook: Path) -> str:
+    return _sum(json.dumps(_told(notebook)).encode())
 
 
 def _changed(before: dict[str, str], code: Code) -> list[str]:

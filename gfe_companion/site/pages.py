@@ -11,6 +11,7 @@ import jinja2
 import nbformat
 from bs4 import BeautifulSoup, NavigableString, Tag
 from nbconvert import HTMLExporter
+from traitlets.config import Config
 
 from gfe_companion.site.figures import Shown
 from gfe_companion.site.prose import inline, plain, slug, to_html, without_sources
@@ -69,8 +70,10 @@ def rendered(template: str, **values: object) -> str:
 
 
 def in_boxes(soup: BeautifulSoup) -> None:
-    """Put each table into a box in which it scrolls, so that the page itself does not."""
+    """Put each table into a box in which it scrolls, so that the page itself does not; intervals stay on a line."""
     for table in soup.find_all("table"):
+        for text in table.find_all(string=re.compile(" ± ")):
+            text.replace_with(str(text).replace(" ± ", "\u00a0±\u00a0"))
         table.wrap(soup.new_tag("div", attrs={"class": "wide"}))
 
 
@@ -93,8 +96,9 @@ def _title(source: str) -> str:
 
 @lru_cache(maxsize=1)
 def _exporter() -> HTMLExporter:
+    left_out = Config(TagRemovePreprocessor={"enabled": True, "remove_cell_tags": {"install"}})
     where = {"template_file": "notebook.html.j2", "extra_template_paths": [str(TEMPLATES)]}
-    exporter = HTMLExporter(template_name="basic", **where)
+    exporter = HTMLExporter(template_name="basic", config=left_out, **where)
     exporter.exclude_input_prompt = exporter.exclude_output_prompt = True
     exporter.register_filter("markdown2html", to_html)
     return exporter

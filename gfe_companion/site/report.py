@@ -32,7 +32,7 @@ def build(setting: Setting) -> Path | None:
     The folder is written aside and put in place when whole; nothing is done where it is newer than all it is made of.
     Raises :class:`Damaged`.
     """
-    source = home() / "build" / setting.profile.name
+    source = home() / "build" / setting.name
     paths = [path for path in sorted(source.glob("[0-9][0-9]_*.ipynb")) if ".failed" not in path.name]
     notebooks = {path.stem: _read(path) for path in paths}
     if not notebooks:

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from gfe_companion.evidence.scorecard import verdicts
 from gfe_companion.runs.folders import broken_off, handed_out
-from gfe_companion.runs.profiles import Setting
+from gfe_companion.runs.profiles import MNIST, Setting
 from gfe_companion.studies.drawing import style
 from gfe_companion.studies.results import Picture, Table, Text, listed, markdown
 
@@ -38,8 +38,8 @@ class Page:
         torch.set_num_threads(1)
 
     def begin(self, *datasets: str) -> None:
-        """Show what the page's numbers rest on: the profile, the data sets, the seeds, and what limits them."""
-        display(Markdown(heading(self.setting, datasets or ("mnist",))))
+        """Show what the page's numbers rest on: profile, seeds, its data set and further ones, and what limits them."""
+        display(Markdown(heading(self.setting, datasets)))
 
     def show(self, *results: Result) -> None:
         """Write each picture and table into the profile's figures, and show them all in order."""
@@ -58,14 +58,19 @@ class Page:
 
 
 def heading(setting: Setting, datasets: tuple[str, ...]) -> str:
-    """What a page's numbers rest on, in Markdown."""
-    loaded = [setting.load(name) for name in datasets]
+    """What a page's numbers rest on, in Markdown: the setting's own data set comes first."""
+    loaded = [setting.load(name) for name in dict.fromkeys((setting.dataset, *datasets))]
     lines = [f"Profile **{setting.profile.name}**, seeds {', '.join(map(str, setting.seeds))}."]
     lines += [
         f"- **{data.title}**: {len(data.train.images):,} images to learn from, {len(data.validation.images):,} to "
         f"validate, {len(data.test.images):,} to test.{' ' * bool(data.caution)}{data.caution}"
         for data in loaded
     ]
+    if setting.dataset != MNIST:
+        lines.append(
+            f"- The pages show {loaded[0].title} in the place of MNIST, for which their text was written. No claim and "
+            "no printed number of the paper is compared."
+        )
     if setting.profile.name != "paper":
         lines.append("- Sizes are reduced: what is judged here may come out differently at the paper's sizes.")
     if len(setting.seeds) == 1:

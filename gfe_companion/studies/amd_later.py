@@ -110,9 +110,10 @@ def table_later(setting: Setting, jumps: pd.DataFrame, steps: pd.DataFrame) -> T
         "table_04_later", jumps, pd.DataFrame(rows), f"What happens later on, on {setting.load().title}",
         f"A jump is a rise of the validation loss above {JUMP:.0%} from one measurement to the next, ten iterations "
         "later; a training that broke off counts as one. *At most*: the upper 95 % bound of a Poisson rate, which "
-        f"after no jump in n iterations is 3/n; one an epoch would be {1000 / EPOCH:.2f}. The longest step is that of "
-        "the median training image, mean over seeds, over RK4's bound; the last column counts images at the end whose "
-        f"loss rises from one slice to the next. Under AMD both are of GFE's flow on {jumps.slices.max()} slices.",
+        f"after no jump in n iterations is 3/n; one an epoch of MNIST would be {1000 / EPOCH:.2f}. The longest step is "
+        "that of the median training image, mean over seeds, over RK4's bound; the last column counts images at the "
+        "end whose loss rises from one slice to the next. Under AMD both are of GFE's flow on "
+        f"{jumps.slices.max()} slices.",
     )  # fmt: skip
 
 

@@ -115,10 +115,10 @@ def images_in(seconds: float, speed: float, batch: int) -> int:
 
 
 def _train(
-    setting: Setting, trainer: Trainer, seed: int, tuning: Tuning, seconds: float, dataset: str = "mnist",
+    setting: Setting, trainer: Trainer, seed: int, tuning: Tuning, seconds: float, dataset: str = "",
     network: Network = NETWORK,
 ) -> TrainTuned:  # fmt: skip
-    first = trainer.ae_share * seconds
+    dataset, first = dataset or setting.dataset, trainer.ae_share * seconds
     switch = images_in(first, dict(AE_SPEEDS)[tuning.batch], tuning.batch) if first else 0
     images = switch + images_in(seconds - first, trainer.speed(tuning.batch), tuning.batch)
     return TrainTuned(

@@ -17,9 +17,9 @@ from gfe_companion.studies.converged_models import AE, AE_THEN_AMD, FAST, GFE, l
 from gfe_companion.studies.results import Table, Text
 
 PARTS = {
-    "gfe": "GFE-amd",
+    "gfe": "GFE-amd, uncapped",
     "encoder_at_test": "taken off by the optimum",
-    "gfe_at_optimum": "GFE-amd at the optimum",
+    "gfe_at_optimum": "GFE-amd, uncapped, at the optimum",
     "ae_at_optimum": "AE's decoder at the optimum",
     "fast": "GFE, accelerated",
     "ae": "AE above the paper's AE",
@@ -72,7 +72,7 @@ def table_excess(setting: Setting, found: pd.DataFrame) -> Table:
         f"{several(setting)}. The second column is a share of our own loss: GFE-amd's test images encoded by up to "
         f"{UNCAPPED.max_trials} trials of AMD, against the lowest loss that quasi-Newton encoders find from zero and "
         f"from there, on the first {setting.profile.excess_images:,} test images. The accelerated GFE has had as many "
-        f"training images as GFE-amd.{epoch}",
+        f"training images as uncapped GFE-amd.{epoch}",
     )  # fmt: skip
 
 
@@ -82,7 +82,7 @@ def say_excess(setting: Setting, found: pd.DataFrame) -> Text:
     if mean.empty:
         return Text("The paper prints no number for these data sets.")
     said = [
-        f"{setting.load(str(row.Index)).title}: encoding at the optimum moves GFE-amd from {row.gfe:+.1%} to "
+        f"{setting.load(str(row.Index)).title}: encoding at the optimum moves uncapped GFE-amd from {row.gfe:+.1%} to "
         f"{row.gfe_at_optimum:+.1%}, and training by the accelerated encoder leads to {row.fast:+.1%}"
         for row in mean.itertuples()
     ]
@@ -121,6 +121,6 @@ def table_gain(setting: Setting, runs: pd.DataFrame, gained: pd.DataFrame) -> Ta
         })  # fmt: skip
     return Table(
         "table_06_gain", gained, pd.DataFrame(rows),
-        "Encoding by AMD in place of the autoencoder's own encoder: gain in test cross-entropy",
+        "Encoding by uncapped AMD in place of the autoencoder's own encoder: gain in test cross-entropy",
         f"{several(setting)}, the same decoder and images in each pair.",
     )  # fmt: skip

@@ -11,9 +11,11 @@ from matplotlib.figure import Figure, SubFigure
 from torch import Tensor
 
 from gfe_companion.datasets import REGISTRY
+from gfe_companion.methods import METHODS
 from gfe_companion.runs.configs import Evaluate
 from gfe_companion.runs.encode import encode, model_with
 from gfe_companion.runs.profiles import Setting
+from gfe_companion.runs.progress import over
 from gfe_companion.runs.store import run_grid
 from gfe_companion.studies.converged_models import AE, GFE, seeds_of
 from gfe_companion.studies.drawing import WIDTH, wrapped
@@ -22,7 +24,7 @@ from gfe_companion.studies.results import Picture, Text, listed
 ROWS = 10  # images of a data set
 COLUMNS = 2  # data sets beside one another
 LEFT_OUT = ("segmented_mnist",)  # as in the paper: its images are MNIST's
-SHORT = {GFE: "GFE-amd", AE: "AE"}
+SHORT = {method: METHODS[method].look.short for method in (GFE, AE)}
 
 
 def reconstructions(setting: Setting, runs: pd.DataFrame, trained: bool) -> pd.DataFrame:
@@ -37,7 +39,7 @@ def reconstructions(setting: Setting, runs: pd.DataFrame, trained: bool) -> pd.D
         test = setting.load(name).test
         chosen = of_each_class(test.labels)
         made = {}
-        for method in (GFE, AE):
+        for method in over((GFE, AE), f"reconstructions of {setting.load(name).title}"):
             config = first[name, method]
             seen = config.images if trained else setting.profile.few_images
             made[method] = reconstruct(setting, config, seen, test.images[chosen])
@@ -84,7 +86,7 @@ def _picture(setting: Setting, drawn: pd.DataFrame, name: str, when: str) -> Pic
     figure.suptitle(f"Reconstructions of test images, {when}", fontsize="medium")
     titles = listed([setting.load(str(dataset)).title for dataset in parts])
     alt = (
-        f"Test images of each class of {titles}, their reconstructions by uncapped GFE-amd and by the AE {when}, "
+        f"Test images of each class of {titles}, their reconstructions by {SHORT[GFE]} and by the AE {when}, "
         f"and the errors. {_means(setting, drawn)}"
     )
     return Picture(name, figure, alt, drawn.drop(columns="pixels"))
@@ -101,7 +103,7 @@ def _block(setting: Setting, block: Figure | SubFigure, dataset: str, part: pd.D
         tiles = [y] + [tile for method in SHORT for tile in (pixels[method], 1 - (pixels[method] - y).abs())]
         for axes, tile in zip(row, tiles, strict=True):
             axes.imshow(tile.reshape(28, 28).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    titles = ["image", *(title for short in SHORT.values() for title in (short, "error"))]
+    titles = ["image", *(title for short in SHORT.values() for title in (short.replace(", ", ",\n"), "error"))]
     for axes, title in zip(panels[0], titles, strict=True):
         axes.set_title(title, fontsize=8)
     block.suptitle(wrapped(about.title, 0.9 * WIDTH / COLUMNS, 9), fontsize=9)

@@ -13,7 +13,7 @@ from gfe_companion.runs.profiles import Setting
 from gfe_companion.studies import data_plans as plans
 from gfe_companion.studies.data_available import cell, measured, over_how_many
 from gfe_companion.studies.data_plans import AE, GFE
-from gfe_companion.studies.drawing import WIDTH, wrapped
+from gfe_companion.studies.drawing import WIDTH, plain, wrapped
 from gfe_companion.studies.results import Picture, Table, Text
 
 COLUMNS = [
@@ -30,12 +30,13 @@ COLUMNS = [
     "last",
 ]
 PANELS = {"own": "by its own encoder", "optimum": "encoded at the optimum"}
+NAMED = {AE: METHODS[AE].look.short, GFE: "accelerated GFE"}  # in sentences
 SPLITS = {"validation": "held out", "training": "to learn from"}
 
 
 def watched(setting: Setting, runs: pd.DataFrame) -> pd.DataFrame:
     """Of the study's ``runs`` on images available those whose training images were watched on the way."""
-    return runs[(runs.dataset == "mnist") & (runs.available == setting.profile.available_reference)]
+    return runs[(runs.dataset == setting.dataset) & (runs.available == setting.profile.available_reference)]
 
 
 def fig_overfit(setting: Setting, runs: pd.DataFrame) -> Picture:
@@ -58,7 +59,7 @@ def fig_overfit(setting: Setting, runs: pd.DataFrame) -> Picture:
                 axes.plot(mean.index, mean, marker=look.marker, markerfacecolor=face, label=label, **style)
         axes.set(xscale="log", title=title, xlabel="images seen")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
-        axes.xaxis.set_major_formatter("{x:,.10g}")
+        axes.xaxis.set_major_formatter(plain)
         axes.xaxis.set_minor_formatter("")
     panels[0].set_ylabel("cross-entropy")
     found = rises_in_words(rises(part))
@@ -78,7 +79,7 @@ def say_gaps(setting: Setting, runs: pd.DataFrame) -> Text:
         for encoder, said in PANELS.items():
             at = chosen[(chosen.method == method) & (chosen.encoder == encoder)]
             parts.append(
-                f"{METHODS[method].look.short} {said} {interval(at.training):.3f} and {interval(at.test):.3f}, "
+                f"{NAMED[method]} {said} {interval(at.training):.3f} and {interval(at.test):.3f}, "
                 f"a gap of {interval(at.test - at.training):.3f}"
             )
     return Text(f"Loss of images to learn from and of test images, at the best point: {'; '.join(parts)}.")
@@ -134,8 +135,8 @@ def table_opponents(setting: Setting, frame: pd.DataFrame) -> Table:
         "some training was still at its best when its budget ended. Budgets of images seen: "
         f"{profile.opponent_seen:,}, with shifts {profile.opponent_shifts:,}, GFE with shifts "
         f"{profile.opponent_gfe:,}. Settings tried of each: {profile.opponent_settings}; setting and stopping point "
-        "are chosen by validation, for each encoder apart. Shifts are up to two pixels; what learns with shifts is "
-        "compared with GFE that does so too."
+        "are chosen by validation, for each encoder apart. GFE is accelerated; shifts are up to two pixels, and what "
+        "learns with them is compared with GFE that does so too."
     )
     title = f"Opponents on {profile.available_reference:,} images of {setting.load().title}: test cross-entropy"
     return Table("table_05_opponents", frame, pd.DataFrame(rows), title, notes)
@@ -150,7 +151,7 @@ def say_opponents(frame: pd.DataFrame) -> Text:
         nearest = min(means, key=lambda name: means[name])
         side = "above" if means[nearest] > 0 else "below"
         sentences.append(
-            f"{said}, the nearest to GFE is **{titles()[nearest]}**, {abs(means[nearest]):.4f} {side} it"
+            f"{said}, the nearest to accelerated GFE is **{titles()[nearest]}**, {abs(means[nearest]):.4f} {side} it"
             f"{' (both with shifts)' if nearest.endswith('shifts') else ''}."
         )
     return Text(" ".join(sentences))

@@ -32,7 +32,7 @@ def on(setting: Setting, dataset: str, learner: Learner, available: int, seen: i
     return Available(
         dataset, setting.embedded(dataset), seed, learner, available, measured(setting, seen),
         profile.available_validation, profile.available_tested, replace(COLD_TEST, max_trials=profile.available_trials),
-        watched=dataset == "mnist" and available == profile.available_reference,
+        watched=dataset == setting.dataset and available == profile.available_reference,
     )  # fmt: skip
 
 
@@ -41,7 +41,7 @@ def available(setting: Setting) -> pd.DataFrame:
     profile, rows = setting.profile, []
     budgets = {AE: profile.available_ae, GFE: profile.available_gfe}
     for dataset in REGISTRY:
-        seeds = profile.available_seeds if dataset == "mnist" else profile.available_other_seeds
+        seeds = profile.available_seeds if dataset == setting.dataset else profile.available_other_seeds
         for place, images in enumerate(profile.available_images):
             for seed in setting.seeds[: seeds[place]]:
                 for method, learner in LEARNERS.items():
@@ -82,13 +82,13 @@ def opponents() -> dict[str, Opponent]:
 
 
 def opposing(setting: Setting) -> pd.DataFrame:
-    """The opponents on as many images of MNIST as the reference: columns opponent, learner, seed, config."""
+    """The opponents on as many images as the reference: columns opponent, learner, seed, config."""
     profile, rows = setting.profile, []
     for seed in setting.seeds[: profile.opponent_seeds]:
         for name, opponent in opponents().items():
             for learner in opponent.settings[: profile.opponent_settings]:
                 seen = {SHIFTED: profile.opponent_gfe, "ae_shifts": profile.opponent_shifts}.get(name)
                 seen = seen or profile.opponent_seen
-                config = on(setting, "mnist", learner, profile.available_reference, seen, seed)
+                config = on(setting, setting.dataset, learner, profile.available_reference, seen, seed)
                 rows.append((name, learner.name, seed, replace(config, watched=False)))
     return pd.DataFrame(rows, columns=["opponent", "learner", "seed", "config"])

@@ -21,7 +21,6 @@ from gfe_core.fixed_grid import FixedGrid
 from gfe_core.nesterov import Nesterov
 from gfe_core.objective import Objective
 
-DATASETS: tuple[str, ...] = ("mnist",)
 BATCH = 16  # training images whose flow Figure 1 follows
 PICTURED = 5  # reconstructions on the way of one image, besides the first
 

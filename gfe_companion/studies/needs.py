@@ -27,9 +27,9 @@ def needs_of(notebook: str, setting: Setting) -> list[RunConfig]:
     return list(dict.fromkeys(needs(setting))) if needs else []
 
 
-def datasets_of(notebook: str) -> tuple[str, ...]:
-    """The data sets that a notebook loads: those of its study, or MNIST."""
-    return tuple(getattr(study_of(notebook), "DATASETS", ("mnist",)))
+def datasets_of(notebook: str, setting: Setting) -> tuple[str, ...]:
+    """The data sets that a notebook loads: the one that all pages show, and those that its study names."""
+    return tuple(dict.fromkeys((setting.dataset, *getattr(study_of(notebook), "DATASETS", ()))))
 
 
 def read_by(notebook: str) -> tuple[Path, ...]:

@@ -20,7 +20,6 @@ from gfe_core.fixed_grid import rk4
 from gfe_core.nesterov import Nesterov
 from gfe_core.objective import Objective
 
-DATASETS: tuple[str, ...] = ("mnist",)
 END = 12.0  # time to which the quadratic is followed: about two swings
 STEPS = (0.3, 0.03)  # steps s of Nesterov's method there
 FIRST_SLICE = 0.1  # h, the length of the slice in which the guards are compared

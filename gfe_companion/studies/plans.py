@@ -29,7 +29,7 @@ def of_table1(setting: Setting) -> dict[str, Method]:
 def _train(setting: Setting, method: Solver | None, seed: int, images: tuple[int, ...]) -> Train:
     kept = tuple(i for i in images if i in setting.profile.table1_images)
     validated = setting.profile.validation_images
-    return Train("mnist", setting.embedded(), seed, method, images, kept, validated, device=setting.device)
+    return Train(setting.dataset, setting.embedded(), seed, method, images, kept, validated, device=setting.device)
 
 
 def table1(setting: Setting) -> pd.DataFrame:
@@ -58,7 +58,7 @@ def figure4(setting: Setting) -> pd.DataFrame:
     """Figure 4 as a frame of runs to be made: columns method, seed, config (a :class:`Train`).
 
     Every seed's training of Table 1 is part of it; the first seeds of the autoencoder and of uncapped GFE-amd are also
-    followed to the profile's full length.
+    followed to the profile's full length, which may be that of Table 2's autoencoder.
     """
     profile, rows = setting.profile, []
     reach = {
@@ -69,7 +69,9 @@ def figure4(setting: Setting) -> pd.DataFrame:
         far, seeds = reach.get(name, (0, 0))
         for place, seed in enumerate(setting.seeds):
             points = tuple(i for i in CURVE_IMAGES if i <= far) if place < seeds else profile.table1_images
-            rows.append((name, seed, _train(setting, method.solver, seed, points)))
+            whole, end = _converged(setting, "mnist", method.solver, seed)
+            same = name == "ae" and place < seeds and end == far
+            rows.append((name, seed, whole if same else _train(setting, method.solver, seed, points)))
     return pd.DataFrame(rows, columns=["method", "seed", "config"])
 
 
@@ -79,7 +81,9 @@ def _follow(setting: Setting, seed: int, solver: Solver, until: int, kind: type[
     measured = sorted({*range(FLOW_STEP, until + 1, FLOW_STEP), until})
     kept = tuple(images for images in sorted(stages) if images <= until)
     validated = profile.flow_validation_images
-    return kind("mnist", setting.embedded(), seed, solver, tuple(measured), kept, validated, device=setting.device)
+    return kind(
+        setting.dataset, setting.embedded(), seed, solver, tuple(measured), kept, validated, device=setting.device
+    )
 
 
 def figure3_left(setting: Setting) -> pd.DataFrame:
@@ -137,7 +141,7 @@ def stiffness(setting: Setting) -> pd.DataFrame:
     """
     profile, rows = setting.profile, []
     for seed in setting.seeds[: profile.flow_seeds]:
-        whole = _epoch(profile, "mnist") == profile.watched_images
+        whole = _epoch(profile, setting.dataset) == profile.watched_images
         training = _follow(setting, seed, UNCAPPED, profile.watched_images) if whole else _few(setting, seed)
         rows.append((seed, Stiffness(training, profile.stiff_images, FLOW_TAU, solver=UNCAPPED)))
     return pd.DataFrame(rows, columns=["seed", "config"])
@@ -157,13 +161,13 @@ def _converged(setting: Setting, dataset: str, solver: Solver | None, seed: int)
     """A training of Table 2 and how many images it takes: one epoch by encoding, twelve for an autoencoder."""
     profile = setting.profile
     epoch = _epoch(profile, dataset)
-    if dataset == "mnist" and solver is not None and {profile.few_images, epoch} <= set(profile.table1_images):
+    if dataset == setting.dataset and solver is not None and {profile.few_images, epoch} <= set(profile.table1_images):
         return _few(setting, seed), epoch  # Table 1's passes there
-    if dataset == "mnist" and solver is not None and epoch == profile.watched_images:
+    if dataset == setting.dataset and solver is not None and epoch == profile.watched_images:
         return _follow(setting, seed, solver, epoch), epoch  # and so does that of Figure 3
     end = epoch * (12 if solver is None else 1)
     points = {profile.few_images, end}
-    if dataset == "mnist" and solver is None:
+    if dataset == setting.dataset and solver is None:
         points |= {images for images in CURVE_IMAGES if images < end}  # for its test loss on the way
     at, embedded, validated = tuple(sorted(points)), setting.embedded(dataset), profile.validation_images
     return Train(dataset, embedded, seed, solver, at, at, validated, device=setting.device), end
@@ -172,7 +176,8 @@ def _converged(setting: Setting, dataset: str, solver: Solver | None, seed: int)
 def accelerated(setting: Setting, dataset: str, seed: int) -> tuple[Train, dict[str, int]]:
     """The training of Table 2 by the accelerated GFE, and by method how many images it takes: one epoch, or twelve.
 
-    The latter is for the seeds beyond the paper; notebook 08 draws its training on MNIST, and follows it on.
+    The latter is for the seeds beyond the paper; notebook 08 draws its training on the pages' own data set, and follows
+    it on.
     """
     profile = setting.profile
     (_, once), (_, end) = (_converged(setting, dataset, solver, seed) for solver in (UNCAPPED, None))
@@ -181,7 +186,7 @@ def accelerated(setting: Setting, dataset: str, seed: int) -> tuple[Train, dict[
     if seed in setting.seeds[: profile.beyond_seeds]:
         stops["gfe_fast_long"] = end
         points.add(end)
-        if dataset == "mnist":
+        if dataset == setting.dataset:
             until = max(profile.beyond_images, end)
             points |= {images for images in CURVE_IMAGES if images < until} | {until}
     at, validated = tuple(sorted(points)), profile.validation_images
@@ -222,7 +227,7 @@ def latents(setting: Setting) -> pd.DataFrame:
     profile, rows = setting.profile, []
     for seed in setting.seeds[: profile.converged_seeds]:
         for method, solver in {"gfe_amd_uncapped": UNCAPPED, "ae": None}.items():
-            training, end = _converged(setting, "mnist", solver, seed)
+            training, end = _converged(setting, setting.dataset, solver, seed)
             for data, images in {"full": end, "few": profile.few_images}.items():
                 count = 10_000 if solver is None else profile.test_images
                 evaluation = Evaluate(training, images, solver, count)

@@ -16,6 +16,7 @@ from gfe_companion.evidence.claims import definition
 from gfe_companion.methods import METHODS, UNCAPPED
 from gfe_companion.runs.configs import RunConfig
 from gfe_companion.runs.profiles import Setting
+from gfe_companion.runs.progress import over
 from gfe_companion.runs.sizes import PROFILES
 from gfe_companion.studies import borrowed
 from gfe_companion.studies.drawing import WIDTH, wrapped
@@ -25,7 +26,6 @@ from gfe_core.encoding import Path
 from gfe_core.models import Decoder, Encoder
 from gfe_core.objective import Objective
 
-DATASETS: tuple[str, ...] = ("mnist",)
 IMAGES = 4  # the first test images
 FRAMES = 10  # of the moving picture
 TIMES = (0.0, 1.0, 10.0, 100.0, 1000.0)  # of the flow, at which they are pictured, besides its end
@@ -78,7 +78,7 @@ def moving_idea(setting: Setting, objective: Objective, path: Path) -> Iterator[
     above[0].set_ylabel("the decoder draws")
     below[0].set_ylabel("the image")
     times = torch.logspace(-0.25, path.t.max().log10().item(), FRAMES - 1).tolist()
-    for time in (0.0, *times):
+    for time in over((0.0, *times), "pictures"):
         rows, images = rows_at(path, time), torch.arange(IMAGES)
         with torch.no_grad():
             pictures = torch.sigmoid(objective.decoder(path.z[rows, images]))

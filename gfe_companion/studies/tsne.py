@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -18,13 +19,13 @@ from gfe_companion.runs.profiles import Setting
 from gfe_companion.runs.store import run_grid
 from gfe_companion.studies import plans
 from gfe_companion.studies.converged_models import several
-from gfe_companion.studies.drawing import WIDTH, wrapped
+from gfe_companion.studies.drawing import WIDTH, spread, wrapped
 from gfe_companion.studies.results import Picture, Table, Text
 
-DATASETS: tuple[str, ...] = ("mnist",)
 GFE, AE = "gfe_amd_uncapped", "ae"
 STAGES = ("few", "full")
 OF_LATENTS = ["neighbours", "probe", "silhouette"]  # the other one is of the map
+APART = 0.08  # of a map's width and height, between the numbers of two classes
 NAMES = {
     "neighbours": f"{NEIGHBOURS} neighbours",
     "probe": "linear probe",
@@ -88,12 +89,13 @@ def _maps(setting: Setting, points: pd.DataFrame, name: str, data: str) -> Pictu
     right = part.groupby("method").neighbours.mean()
     colors, when, title = plt.get_cmap("tab10"), stage_in_words(setting, data), setting.load().title
     for axes, method in zip(panels, (GFE, AE), strict=True):
-        for label, own in part[part.method == method].groupby("label"):
+        own_map = part[part.method == method]
+        places, size = number_places(own_map), min(9.0, 10_000 / len(own_map))  # fewer points may be larger
+        for label, own in own_map.groupby("label"):
             color = colors(int(label) % colors.N)
-            axes.scatter(own.x, own.y, s=2, color=color, rasterized=True, linewidth=0)
+            axes.scatter(own.x, own.y, s=size, color=color, rasterized=True, linewidth=0)
             box = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": color}
-            middle = own.x.median(), own.y.median(), str(label)
-            axes.text(*middle, ha="center", va="center", fontsize=9, weight="bold", bbox=box)
+            axes.text(*places[int(label)], str(label), ha="center", va="center", fontsize=9, weight="bold", bbox=box)
         heading = f"{METHODS[method].look.short}, {when}"
         axes.set(xticks=[], yticks=[])
         axes.set_title(f"{heading}\n{right[method]:.0%} named right by {NEIGHBOURS} neighbours", fontsize=9)
@@ -105,6 +107,27 @@ def _maps(setting: Setting, points: pd.DataFrame, name: str, data: str) -> Pictu
         + "."
     )
     return Picture(name, figure, alt, part[["method", "seed", "images", "label", "x", "y"]].round(3))
+
+
+def number_places(points: pd.DataFrame) -> dict[int, tuple[float, float]]:
+    """Where the number of each class stands on a map (columns x, y, label), clear of the numbers before it.
+
+    At the median of its class, or at the point of the class nearest to that which is free.
+    """
+    span = points[["x", "y"]].max() - points[["x", "y"]].min()
+    placed: dict[int, tuple[float, float]] = {}
+    for label, own in points.groupby("label"):
+        middle = own[["x", "y"]].median()
+        away = (((own[["x", "y"]] - middle) / span) ** 2).sum(axis=1)
+        near = [tuple(middle), *own.loc[away.sort_values().index, ["x", "y"]].itertuples(index=False, name=None)]
+        free = (place for place in near if all(_apart(place, other, span) >= APART for other in placed.values()))
+        placed[int(label)] = next(free, near[0])
+    return placed
+
+
+def _apart(one: tuple[float, float], other: tuple[float, float], span: pd.Series) -> float:
+    """How far two places are from one another, as shares of the map."""
+    return math.hypot((one[0] - other[0]) / span.x, (one[1] - other[1]) / span.y)
 
 
 def over_seeds(means: pd.DataFrame) -> dict[tuple[str, str, str], Interval]:
@@ -139,7 +162,7 @@ def fig_measures(setting: Setting, means: pd.DataFrame, pixels: pd.Series) -> Pi
         for shift, method in ((-0.08, GFE), (0.08, AE)):
             look, values = METHODS[method].look, [over[data, method, measure] for data in STAGES]
             drawn: dict[str, Any] = {"color": look.color, "marker": look.marker, "linestyle": look.linestyle}
-            middle, half = [value.mean for value in values], [value.high - value.mean for value in values]
+            middle, half = [value.mean for value in values], [value.reach for value in values]
             axes.errorbar([shift, 1 + shift], middle, half, capsize=3, label=look.short, **drawn)
         if measure in pixels:
             axes.axhline(pixels[measure], color="gray", linestyle=":", label="pixels")
@@ -150,10 +173,9 @@ def fig_measures(setting: Setting, means: pd.DataFrame, pixels: pd.Series) -> Pi
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8)
     title, count = setting.load().title, means.seed.nunique()
-    over_what = "one seed" if count == 1 else f"{count} seeds, 95 % intervals"
     found = f"After {setting.profile.few_images:,} images GFE's latents name more images right than the AE's"
     heading = wrapped(found if ahead_after_few(means) else "Structure of the latents by class")
-    figure.suptitle(f"{heading}\n{wrapped(f'{title} ({over_what})')}", fontsize="medium")
+    figure.suptitle(f"{heading}\n{wrapped(f'{title} ({spread(count)})')}", fontsize="medium")
     spoken = [
         f"{name}: "
         + ", ".join(

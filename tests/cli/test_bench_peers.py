@@ -117,7 +117,10 @@ def test_without_optimistix_the_race_says_so_and_goes_on(monkeypatch, capsys, tm
     monkeypatch.setattr(bench_peers, "PUBLISHED", tmp_path / "bench" / "peers.csv")
     monkeypatch.setattr(bench_peers.os, "sched_setaffinity", lambda *_: None, raising=False)
     monkeypatch.setattr(bench_peers.psutil, "cpu_percent", lambda interval: 7.0)
+    loaded, load = [], Setting.load
+    monkeypatch.setattr(Setting, "load", lambda self, dataset: loaded.append(dataset) or load(self, dataset))
     found = bench_peers.tables(["peers"], Setting.of("smoke", "embedded", jobs=1), [4, 6], 1)
+    assert loaded == [dataset for dataset, *_ in bench_peers.SHAPES]  # each from its own source
     assert "optimistix does not take part: jax and optimistix cannot be imported" in capsys.readouterr().out
     bench_peers.publish(found)
     frame = pd.read_csv(bench_peers.PUBLISHED)

@@ -165,3 +165,20 @@ def test_a_fall_back_to_stand_ins_is_loud_and_told_to_the_notebooks(project, mon
     project("01_one", "assert data == 'embedded'")
     assert pipeline.main(options(data="auto")) == Exit.DONE
     assert "*** stand-ins are used ***" in capsys.readouterr().err
+
+
+def test_another_data_set_goes_into_folders_of_its_own(project, capsys):
+    project("01_one", "print(dataset)")
+    path = project.root / "notebooks" / "01_one.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[0].source += '\ndataset: str = "mnist"'
+    nbformat.write(notebook, path)
+    for given in ("FashionMNIST", "fashion_mnist"):
+        assert pipeline.main(options(parameters={"dataset": given})) == Exit.DONE
+    assert "01_one: nothing to do" in capsys.readouterr().err, "both name the same"
+    assert not (project.root / "build" / "smoke").exists()
+    made = nbformat.read(project.root / "build" / "smoke-fashion_mnist" / "01_one.ipynb", as_version=4)
+    assert made.cells[-1].outputs[0].text == "fashion_mnist\n"
+    assert pipeline.main(options(parameters={"dataset": "cifar"})) == Exit.USAGE
+    said = capsys.readouterr().err
+    assert "valid are mnist, segmented_mnist, fashion_mnist" in said and said.count("\n") == 1

@@ -214,6 +214,12 @@ def test_step_fields_out_of_range_are_refused_by_name(make, field, value):
         make(**{field: value})
 
 
+@pytest.mark.parametrize("kappa", [-1.0, 0.9, math.inf, math.nan])
+def test_a_growth_out_of_range_is_refused_by_name(kappa):
+    with pytest.raises(ValueError, match="kappa = "):
+        NesterovAMD(kappa=kappa)
+
+
 @pytest.mark.parametrize(("field", "value"), [("damping", 0.0), ("damping", math.inf), ("beta", 1.0)])
 def test_damping_out_of_range_is_refused_by_name(field, value):
     for make in (LevenbergMarquardt, GaussNewtonBFGS):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from gfe_core.encoding import Status
 from gfe_core.lbfgs import LBFGSAMD
+from gfe_core.many import encode_all
 from gfe_core.objective import Objective
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -229,6 +230,16 @@ def test_ten_thousand_latents_fit(monkeypatch):
 def test_fields_out_of_range_are_refused(fields, said):
     with pytest.raises(ValueError, match=said):
         LBFGSAMD(**fields)
+
+
+def test_bounds_of_single_images_fit_one_batch_and_those_of_all_fit_several():
+    objective = objective_of("decoder", 0)
+    lower = torch.full((5, 4), -0.1, dtype=torch.float64)
+    whole = LBFGSAMD(lower=lower).encode(objective)
+    parts = encode_all(objective.decoder, objective.images, LBFGSAMD(lower=lower[0]), batch_size=3)
+    torch.testing.assert_close(torch.cat([part.z for part in parts]), whole.z)
+    with pytest.raises(ValueError, match=r"lower has shape \(5, 4\), which does not fit 3 latents"):
+        list(encode_all(objective.decoder, objective.images, LBFGSAMD(lower=lower), batch_size=3))
 
 
 def test_bounds_that_do_not_fit_the_latents_are_refused():

@@ -12,8 +12,10 @@ from gfe_core.accelerated import QuasiNewtonAMD
 from gfe_core.adjoint import AdjointGradient, ApproximateGradient
 from gfe_core.amd import AMD
 from gfe_core.objective import Objective, bce
+from gfe_core.prior import Prior
 from gfe_core.training import Recipe, Training, autoencoder_step, encoding_step, iteration
 from gfe_core.warm import WarmEncoder, WarmStart
+from gfe_core.wrappers import Penalised
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -53,6 +55,23 @@ def test_a_gradient_is_added_to_what_is_there():
     alike(grads(decoder), both)
     assert losses.shape == (8,)
     assert not losses.requires_grad
+
+
+def test_a_training_takes_a_prior_by_a_step_of_its_own():
+    """As the docstring of encoding_step has it; the Gaussian prior is also there in closed form."""
+
+    def trained(landscape):
+        decoder = mlp((3, 8, 12))
+        training = Training(
+            decoder, lambda images: iteration(landscape(Objective(decoder, images)), SOLVER, APPROXIMATE), IMAGES,
+            seeded(), Recipe(batch_size=4),
+        )  # fmt: skip
+        training.advance(16)
+        return list(decoder.parameters())
+
+    ours = trained(lambda within: Prior(within, lambda z: 0.05 * z.square().sum(dim=1)))
+    alike(ours, trained(lambda within: Penalised(within, 0.1)))
+    assert not all(torch.allclose(a, b) for a, b in zip(ours, trained(lambda within: within), strict=True))
 
 
 def test_an_iteration_by_hand_is_that_of_the_step():

@@ -162,6 +162,16 @@ def test_amd_says_that_its_steps_are_not_of_the_right_order(scale, solver, said)
     assert len(found) == 1 and found[0].filename == __file__
 
 
+def test_literal_amd_on_a_thousandfold_loss_hardly_comes_nearer_to_tau():
+    """Its docstring says so: from one look to the next t goes on, but by less than a trial step of s_0 each."""
+    objective = problem(scaled(1e3), images=3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        near, far = (AMD(tolerance=0.0, max_trials=n).encode(objective) for n in (200, 400))
+    assert (far.status == Status.BUDGET_SPENT).all()
+    assert (200 * 1e4 / (far.t - near.t) > 1e5).all()  # trials until tau at this pace
+
+
 @pytest.mark.parametrize(
     ("loss", "solver"),
     [

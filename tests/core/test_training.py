@@ -274,6 +274,16 @@ def test_a_cosine_recipe_ends_at_zero_and_steps_by_its_rate():
     assert all(torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
 
 
+def test_a_cosine_recipe_without_an_end_is_constant():
+    recipe = CosineRecipe(learning_rate=0.3, until=0)
+    assert recipe.rate(0) == recipe.rate(10**6) == 0.3
+
+
+def test_an_empty_batch_is_refused_by_name():
+    with pytest.raises(ValueError, match="batch_size = 0: at least one image in a batch"):
+        gfe(recipe=Recipe(batch_size=0))
+
+
 def test_a_solver_that_learns_is_taught_every_batch():
     class Taught(AMD):
         def learn(self, objective, encoding):

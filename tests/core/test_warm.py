@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import math
 import sys
 
 import pytest
@@ -162,7 +163,7 @@ def test_an_empty_batch_changes_nothing(count):
     encoder = taught(count)
     before, objective = encoder.state_dict(), Objective(DECODER, Y[:0])
     encoder.learn(objective, encoder.encode(objective))
-    encoder.take_in(Y[:0], Z[:0], None)
+    assert encoder.after(Y[:0], Z[:0]) is encoder.learnt
     assert same(encoder.state_dict(), before)
     assert objective.evaluations == 0
 
@@ -343,7 +344,7 @@ def test_images_of_another_size_are_refused_and_too_large_ones():
     with pytest.raises(ValueError, match="images have 4 pixels and the encoder has learnt from images of 9; give it"):
         encoder.start(Y[:, :4])
     with pytest.raises(ValueError, match="images of 30,000 pixels are too large for a warm start.*another solver"):
-        WarmStart().encoder().take_in(torch.zeros(1, 3, 100, 100), torch.zeros(1, 4))
+        WarmStart().encoder().after(torch.zeros(1, 3, 100, 100), torch.zeros(1, 4))
 
 
 def test_a_ridge_too_small_for_the_rounding_is_no_error():
@@ -358,3 +359,12 @@ def test_bounds_within_a_warm_start_are_refused():
     with pytest.raises(ValueError, match="would bound u"):
         WarmStart(LBFGSAMD(lower=-1.0))
     WarmStart(LBFGSAMD())
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("memory", -0.1), ("memory", 1.1), ("ridge", -1.0), ("ridge", math.inf), ("refresh", 0), ("probes", 0)],
+)
+def test_fields_out_of_range_are_refused_by_name(field, value):
+    with pytest.raises(ValueError, match=f"{field} = "):
+        WarmStart(**{field: value})

@@ -12,6 +12,7 @@ from gfe_companion.evidence import ours
 from gfe_companion.evidence.claims import BATCH, EPOCH, NO, PARTLY, UNDECIDED, YES, Unmeasured
 from gfe_companion.evidence.clock import lead
 from gfe_companion.evidence.scorecard import verdicts
+from tests.evidence.frames import Place
 
 WHOLE = 12 * EPOCH * BATCH  # training images of an autoencoder
 NOISE = (-1e-3, 0.0, 1e-3)
@@ -83,17 +84,11 @@ def test_what_was_not_compared_is_not_measured():
 
 
 def test_every_finding_is_judged_and_shown_as_ours(tmp_path):
-    class Place:
-        figures = tmp_path
-
-        def embedded(self, dataset="mnist"):
-            return False
-
     clock().to_csv(tmp_path / "fig8_clock.csv", index=False)
     times(0.3).to_csv(tmp_path / "table_08_verdict.csv", index=False)
     found = tomllib.loads(Path(ours.__file__).with_name("ours.toml").read_text(encoding="utf-8"))
     names = [finding["name"] for finding in found["finding"] if hasattr(ours, finding["name"])]
-    lines = verdicts(Place(), *names).splitlines()
+    lines = verdicts(Place(tmp_path), *names).splitlines()
     assert len(lines) == 3 and all(f"(ours): **{YES}**." in line for line in lines)
     assert "smallest lead: constant rate 19.2% ± 0.2%" in lines[0]
 

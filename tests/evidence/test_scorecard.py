@@ -69,7 +69,7 @@ def test_what_has_no_file_is_not_measured_and_names_it(place):
 
 def test_what_the_profile_did_not_run_is_not_measured_and_says_so(place):
     frames = made()
-    write(place.figures, {"table1": frames["table1"].query("method != 'ae'")})
+    write(place.figures, {"table1": frames["table1"].query("method != 'ae'").assign(ae_loss=np.nan)})
     write(place.figures, {"table2": frames["table2"].query("dataset != 'segmented_mnist'")})
     found = judged(place)
     assert found.verdict["few_images"] == found.verdict["segmented_advantage"] == NOT_MEASURED
@@ -220,3 +220,14 @@ def test_without_any_file_there_are_no_numbers_and_no_verdicts(tmp_path):
     assert numbers(Place(tmp_path)).empty
     assert set(judged(Place(tmp_path)).verdict) == {NOT_MEASURED}
     assert set(claims.WORDS) == {YES, PARTLY, UNDECIDED, NO, NOT_MEASURED}
+
+
+def test_pages_on_another_data_set_compare_nothing(tmp_path):
+    """Not even where the numbers would decide every claim."""
+    write(tmp_path, made())
+    place = Place(tmp_path, dataset="fashion_mnist")
+    found = judged(place)
+    assert set(found.verdict) == {NOT_MEASURED}
+    assert set(found.meaning) == {"Not compared: the pages show FashionMNIST in the place of MNIST."}
+    assert printed(place, "table1", 480, "ae") is printed(place, "table2", "fashion_mnist", "ae") is None
+    assert numbers(place).empty

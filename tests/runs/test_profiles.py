@@ -33,3 +33,19 @@ def test_what_takes_a_part_of_what_another_makes_asks_for_no_more(profile):
     assert profile.available_reference in profile.available_images
     assert len(profile.available_ae) == len(profile.available_gfe) == len(profile.available_images)
     assert len(profile.available_seeds) == len(profile.available_other_seeds) == len(profile.available_images)
+
+
+@pytest.mark.parametrize("given", ["fashion_mnist", "FashionMNIST", "fashionmnist"])
+def test_a_data_set_is_named_as_the_registry_or_figures_name_it(monkeypatch, tmp_path, given):
+    monkeypatch.setenv("GFE_HOME", str(tmp_path))
+    usual, other = Setting.of("smoke", "embedded"), Setting.of("smoke", "embedded", dataset=given)
+    assert (usual.dataset, other.dataset) == ("mnist", "fashion_mnist")
+    assert other.load().name == "fashion_mnist" and other.load("mnist").name == "mnist"
+    assert usual.figures == tmp_path / "figures" / "smoke", "what is published does not move"
+    assert other.figures == tmp_path / "figures" / "smoke-fashion_mnist", "and another data set does not touch it"
+
+
+def test_an_unknown_data_set_is_told_which_there_are():
+    with pytest.raises(ValueError, match="'cifar' is unknown; valid are mnist, segmented_mnist, fashion_mnist") as told:
+        Setting.of("smoke", dataset="cifar")
+    assert "\n" not in str(told.value)

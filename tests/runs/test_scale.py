@@ -22,6 +22,7 @@ from gfe_companion.runs.progress import Progress
 from gfe_companion.runs.sizes import PROFILES
 from gfe_companion.runs.stand_in import Sleeps
 from gfe_companion.site.publish import BLOCK, with_results
+from gfe_core.fixed_grid import FixedGrid, decaying
 
 SETTING = Setting(PROFILES["smoke"], "embedded", (0,), 1, "cpu")
 
@@ -111,6 +112,14 @@ def test_the_longest_go_first_and_those_of_unknown_length_before_them():
     durations.take("more", provenance(9.0, long.work[0]))
     assert durations.of(long) == 9.0, "the median, taken again"
     durations.take("odd", {"ended": 1.0})
+
+
+def test_a_kind_of_work_is_known_again_in_another_process():
+    durations, fixed = Durations(), Train("mnist", True, 0, FixedGrid(1e4, 10), (32,))
+    elsewhere = fixed.work[0].replace(hex(id(decaying)), "0x7f194eaf5620")
+    assert elsewhere != fixed.work[0], "it names a function by its address"
+    durations.take("other", provenance(5.0, elsewhere))
+    assert durations.of(fixed) is not None
 
 
 def test_the_time_of_many_workers_is_bounded_by_the_longest_chain():

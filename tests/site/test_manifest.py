@@ -77,6 +77,19 @@ def test_a_changed_solver_of_one_page_leaves_the_toys_there(entries, tmp_path):
     assert not found.keys() & {"fig2", "fig_01_bowl", "fig_02_vanishing", "fig_03_friction", "fig6", "fig4_left"}
 
 
+def test_pages_without_runs_rest_on_what_their_cells_import_and_show(entries, tmp_path):
+    found = stale(entries, tmp_path, "gfe_companion/studies/start_here.py", "import", "changed = 1\nimport")
+    assert "gfe_companion.studies.start_here" in found["00_start_here"]
+    words = stale(entries, tmp_path, "gfe_core/steps.py", "from __future__", "# a comment\nfrom __future__")
+    assert set(words) == {"01_encoding_as_gradient_flow", "05_data_efficiency"}, "they print the source"
+
+
+def test_a_file_that_no_notebook_writes_is_named(entries, tmp_path):
+    (tmp_path / "fig_99_gone.png").touch()
+    found = manifest.check(entries, NOTEBOOKS, tmp_path, now())
+    assert found["fig_99_gone"] == "no notebook writes it any more"
+
+
 def test_a_changed_picture_names_that_picture(entries, tmp_path):
     found = stale(entries, tmp_path, "gfe_companion/studies/schematic.py", "import", "changed = 1\nimport")
     assert "fig2" in found and "01_encoding_as_gradient_flow" in found

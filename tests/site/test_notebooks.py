@@ -10,6 +10,7 @@ from statistics import median
 import nbformat
 import pandas as pd
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 from nbclient import NotebookClient
 
 from gfe_companion.evidence.claims import NOT_MEASURED
@@ -17,7 +18,7 @@ from gfe_companion.evidence.scorecard import statements
 from gfe_companion.runs.profiles import ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
-PARAMETERS = ["profile", "data", "seeds", "jobs", "device"]
+PARAMETERS = ["profile", "dataset", "data", "seeds", "jobs", "device"]
 
 
 def cells(path, kind):
@@ -62,11 +63,11 @@ def test_every_figure_is_there_in_all_its_forms(smoke):
     assert set(pd.read_csv(figures / "fig3_left.csv").gradient) == {"approximate", "adjoint"}
     assert set(pd.read_csv(figures / "fig3_right.csv").method) == {"gfe", "gfe_nesterov", "gfe_amd_uncapped"}
     table = pd.read_csv(figures / "table1.csv")
-    assert list(table) == ["images", "method", "seed", "test_loss"]
+    assert list(table) == ["images", "method", "seed", "test_loss", "ae_loss"]
     assert set(table.method) == {"ae", "gfe_amd_uncapped", "ae_then_amd"}
     assert "MNIST, 5,000 images" in (figures / "table1.md").read_text()
     table = pd.read_csv(figures / "table2.csv")
-    assert list(table) == ["dataset", "method", "seed", "test_loss"]
+    assert list(table) == ["dataset", "method", "seed", "test_loss", "ae_loss"]
     assert set(table.dataset) == {"mnist", "segmented_mnist", "fashion_mnist"}
     assert set(pd.read_csv(figures / "fig5_a.csv").dataset) == {"mnist", "fashion_mnist"}
     assert set(pd.read_csv(figures / "table_07_latents.csv").data) == {"full", "few"}
@@ -102,11 +103,26 @@ def test_a_notebook_is_a_tidy_page(path):
     tagged = [cell for cell in cells(path, "code") if "parameters" in cell.metadata.get("tags", [])]
     assert len(tagged) == 1
     assigned = ast.parse(tagged[0].source).body
-    assert [statement.target.id for statement in assigned][:5] == PARAMETERS
+    assert [statement.target.id for statement in assigned][:6] == PARAMETERS
     assert all(isinstance(statement.value, ast.Constant) for statement in assigned)
     assert tagged[0].source.startswith('profile: str = "quick"')
     for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", "\n".join(c.source for c in cells(path, "markdown"))):
         assert (path.parent / link).exists(), f"{link} leads nowhere"
+
+
+def test_all_notebooks_install_what_is_missing_in_the_same_cell():
+    books = [nbformat.read(path, as_version=4) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
+    tags = [[cell.metadata.get("tags", []) for cell in book.cells] for book in books]
+    assert all(each.index(["install"]) == 1 and each.count(["install"]) == 1 for each in tags), "below the title"
+    (source,) = {book.cells[1].source for book in books}
+    assert len(source.splitlines()) <= 6
+    shell, called = InteractiveShell(), []
+    shell.register_magic_function(called.append, magic_name="pip")
+    shell.user_ns["input"] = lambda prompt: "https://example.org/gfe"
+    shell.run_cell(source).raise_error()
+    assert called == [], "nothing where the project is there"
+    shell.run_cell(source.replace("gfe_companion", "a_missing_one")).raise_error()
+    assert called == ['install --quiet "git+https://example.org/gfe"']
 
 
 def test_notebooks_are_thin():

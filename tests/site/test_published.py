@@ -42,7 +42,8 @@ def test_a_committed_notebook_ran_from_top_to_bottom_without_error(stem):
         assert counts == list(range(1, len(counts) + 1))
     assert not [output for output in outputs(stem) if output.output_type == "error" or output.get("name") == "stderr"]
     text = "".join(str(output) for output in outputs(stem))
-    assert "Profile **paper**" in text
+    if all(cell.execution_count for cell in code(stem) if "page.begin(" in cell.source):
+        assert "Profile **paper**" in text
     assert "stand-in" not in text
     assert "papermill" not in NOTEBOOKS[stem].metadata
 

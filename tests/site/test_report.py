@@ -67,6 +67,15 @@ def test_the_report_is_a_page_for_each_notebook_and_an_index(setting, tmp_path):
     assert report.build(setting).stat().st_mtime_ns == before, "nothing changed, nothing to do"
 
 
+def test_the_report_leaves_out_the_cell_that_installs(setting, tmp_path):
+    build = tmp_path / "build" / "smoke"
+    notebook = executed("01_one", build)
+    notebook.cells.insert(1, nbformat.v4.new_code_cell("find_spec", metadata={"tags": ["install"]}))
+    nbformat.write(notebook, build / "01_one.ipynb")
+    text = (report.build(setting).parent / "01_one.html").read_text()
+    assert "find_spec" not in text and "x: int = 1" in BeautifulSoup(text, "html.parser").get_text()
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_every_formula_becomes_mathml(path):
     for cell in nbformat.read(path, as_version=4).cells:

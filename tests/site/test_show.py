@@ -1,5 +1,7 @@
 """A figure is saved whole, in three forms, and shown with words for those who cannot see it."""
 
+from dataclasses import replace
+
 import matplotlib.pyplot as plt
 import pandas as pd
 import PIL.Image
@@ -77,6 +79,15 @@ def test_a_page_shows_results_in_order_and_says_what_they_rest_on(setting, shown
     page.show(Text("first"), Table("table9", frame, frame, "Nine"), Picture("fig9", plt.figure(), "nothing"))
     assert [type(output) for output in shown[1:]] == [Markdown, Markdown, Image]
     assert not (setting.figures / "fig9.csv").exists()
+
+
+def test_a_page_on_another_data_set_says_so_first(setting, shown):
+    show.Page(replace(setting, dataset="fashion_mnist")).begin()
+    show.Page(setting).begin("segmented_mnist")
+    other, usual = (output.data for output in shown)
+    assert "in the place of MNIST" in other and "is compared" in other and setting.load("mnist").title not in other
+    assert "in the place of" not in usual
+    assert usual.index(setting.load("mnist").title) < usual.index(setting.load("segmented_mnist").title)
 
 
 def test_a_picture_that_moves_is_its_figure_where_nothing_moves_and_at_the_end(setting, shown):

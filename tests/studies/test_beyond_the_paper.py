@@ -89,9 +89,18 @@ def test_the_clock_says_when_the_autoencoders_last_loss_is_reached(setting):
     assert beyond_clock.table_verdict(setting, late, times).shown.iloc[0]["GFE below the AE"] == "no time in common"
 
 
-def test_the_auto_decoders_best_rate_is_that_of_the_first_seeds_last_point(setting):
+def test_the_price_of_an_image_is_beside_how_many_it_takes():
+    said = beyond_clock.say_price(BOTH)
+    assert "costs the accelerated GFE 2.0 times" in said  # 6 s for 300 images, the AE 10 s for 1,000
+    assert "after 14.1% of the AE's images" in said  # halfway from 100 to 200, in logarithms
+    late = BOTH.assign(loss=BOTH.loss.where(BOTH.method == "ae", BOTH.loss + 1))
+    assert "does not come down" in beyond_clock.say_price(late)
+
+
+def test_the_auto_decoders_best_rate_is_that_of_the_lowest_validation_loss(setting):
     rows = [(0.1, 0, 100, 3.0, 0.3), (2.0, 0, 100, 3.0, 0.2), (0.1, 0, 1000, 3.0, 0.1), (2.0, 0, 1000, 3.0, 0.15)]
     stored = pd.DataFrame([*rows, (2.0, 1, 1000, 3.0, 0.01)], columns=["rate", "seed", "images", "seconds", "loss"])
+    stored["validation"] = [float("nan"), float("nan"), 0.12, 0.16, float("nan")]
     assert beyond_clock.best_rate(stored) == 0.1
     shown = beyond_clock.table_stored(setting, BOTH, stored).shown
     assert shown["GFE, accelerated"].tolist() == ["0.2500", "-"]
@@ -99,6 +108,7 @@ def test_the_auto_decoders_best_rate_is_that_of_the_first_seeds_last_point(setti
     assert float(shown["GFE, accelerated, at the same time"][0]) == pytest.approx(float(halfway), abs=1e-4)
     drawn = beyond_clock.fig8_clock(setting, BOTH, stored).data
     assert drawn[drawn.method == "auto_decoder"].loss.tolist() == [0.3, 0.1]
+    assert beyond_clock.best_rate(stored.assign(validation=-stored.validation)) == 2.0, "not the test loss"
 
 
 def test_seeds_that_are_not_used_are_not_claimed(setting):

@@ -84,8 +84,9 @@ def test_the_table_has_a_row_for_each_and_the_sentence_the_nearest(setting, fram
     assert shown.loc["AE, shifts", "own encoder"].endswith("at 160+")
     assert shown.loc["GFE, accelerated", "above GFE, own encoder"] == "-"
     assert shown.loc["VAE"].eq("-").all(), "it was not run here"
-    assert "By its own encoder, the nearest to GFE is **AE, shifts**, 0.0050 above it (both with shifts)." in (
-        study.say_opponents(frame)
+    assert (
+        "By its own encoder, the nearest to accelerated GFE is **AE, shifts**, 0.0050 above it (both with shifts)."
+        in (study.say_opponents(frame))
     )
 
 
@@ -104,6 +105,6 @@ def test_the_gap_is_that_of_the_best_point(setting):
 
 def test_the_watched_runs_are_those_of_mnist_at_the_reference():
     runs = pd.concat([watched(), watched().assign(dataset="fashion_mnist")])
-    setting = SimpleNamespace(profile=SimpleNamespace(available_reference=240))
+    setting = SimpleNamespace(profile=SimpleNamespace(available_reference=240), dataset="mnist")
     found = study.watched(setting, runs)
     assert set(found.dataset) == {"mnist"} and set(found.available) == {240} and len(found) == 16

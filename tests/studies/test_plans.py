@@ -6,10 +6,10 @@ import pytest
 from gfe_companion.datasets import REGISTRY, DataError, Source
 from gfe_companion.runs import store as runs
 from gfe_companion.runs.configs import Evaluate, Latents, Train
-from gfe_companion.runs.profiles import Setting
+from gfe_companion.runs.profiles import ROOT, Setting
 from gfe_companion.runs.sizes import PROFILES
 from gfe_companion.studies import beyond_plans, plans
-from gfe_companion.studies.needs import everything, everything_of
+from gfe_companion.studies.needs import datasets_of, everything, everything_of
 
 
 def test_twelve_epochs_against_one_and_three_kinds_of_test():
@@ -102,3 +102,18 @@ def test_every_test_rests_on_weights_that_are_kept(profile):
         assert (ends[schedule, "gfe_fast"] >= ends[schedule, "ae"]).all(), "as many images as the autoencoder"
     for test in curves[curves.schedule == "cosine"].config:
         assert test.training.recipe.until == ends["cosine", "ae", test.training.seed]
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_pages_on_another_data_set_are_the_same_pages(profile):
+    """The same runs, all of them on it where the page shows one data set."""
+    usual = Setting.of(profile, "embedded", device="cpu")
+    other = Setting.of(profile, "embedded", device="cpu", dataset="FashionMNIST")
+    pages = [path.stem for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))]
+    for page in pages:
+        ours, theirs = everything_of([page], usual), everything_of([page], other)
+        if len(datasets_of(page, other)) == 1:
+            assert {config.trained.dataset for config in theirs} <= {"fashion_mnist"}
+            assert [config.name.replace("fashion_mnist", "mnist") for config in theirs] == [c.name for c in ours]
+        assert {config.trained.dataset for config in ours} <= set(datasets_of(page, usual))
+        assert {config.trained.dataset for config in theirs} <= set(datasets_of(page, other))

@@ -33,5 +33,5 @@ def test_a_slow_method_is_tested_on_fewer_images_spread_evenly_over_those_of_the
 def test_figure_4_goes_as_far_as_its_claims_need_in_the_paper_profile():
     plan = plans.figure4(Setting.of("paper", "embedded", device="cpu"))
     reach = plan.groupby("method").config.agg(lambda configs: max(max(c.measured) for c in configs))
-    assert (reach["ae"], reach["gfe_amd_uncapped"]) == (800_000, 160_000)
+    assert (reach["ae"], reach["gfe_amd_uncapped"]) == (600_000, 64_000)
     assert reach["gfe_amd"] == 5760

@@ -93,6 +93,14 @@ def test_a_map_shows_one_seed_and_each_label_at_the_median_of_its_class(setting)
     assert len(picture.data) == 8 and set(picture.data.seed) == {0}
 
 
+def test_the_number_of_a_class_does_not_cover_another(setting):
+    xy = pd.DataFrame({"x": [0.0, 10.0, 5.0, 5.1, 5.2, 5.0, 5.1, 9.0], "y": [0.0, 10.0, 5.0, 5.1, 5.2, 5.0, 5.2, 9.0]})
+    places = study.number_places(xy.assign(label=[0, 0, 3, 3, 3, 5, 5, 5]))
+    assert places[0] == (5.0, 5.0)
+    assert places[5] == (9.0, 9.0), "the only point of its class that is clear of the first number"
+    assert places[3] == pytest.approx((5.1, 5.1)), "no place is clear, so that it stands at its median"
+
+
 def test_every_measure_has_a_panel_with_both_methods_and_the_pixels(setting):
     means = FOUR.assign(neighbours=[0.1, 0.2, 0.3, 0.4])
     picture = study.fig_measures(setting, means, pd.Series(MEASURES).drop("trustworthiness"))

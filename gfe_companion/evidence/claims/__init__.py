@@ -10,7 +10,8 @@ Each comes with its 95 % interval over seeds.
   the rule says which rate that is.
 - **partly**: the claim has several parts, and some hold while others do not;
   or its direction holds with the whole interval, and the size that it names does not.
-- **not measured**: its file is not there, the profile did not run it, or other images stand in for its data set.
+- **not measured**: its file is not there, the profile did not run it, other images stand in for its data set,
+  or the pages show another data set than MNIST.
 
 A claim of several parts is undecided if its verdict hangs on a part that is undecided.
 A rule that is not over seeds says so, and says over what it is.
