@@ -143,6 +143,10 @@ def tried(page, place, name):
     changes(shown, lambda: trial.fill("2"))
     assert place.locator(".gfe-said:visible").text_content().startswith("trial 2 of")
     changes(shown, lambda: anew(place, lambda: place.get_by_label("number of trials").fill("12")))
+    losses = re.findall(r"(?:^|; ).*?: (\d+\.\d{4})", settled(place))
+    told = place.locator(".gfe-Encode figcaption span").all_text_contents()[1:3]
+    for loss, caption in zip(losses, told, strict=True):
+        assert abs(float(loss) - float(caption.removeprefix("loss "))) < 6e-4, "a caption and the curve say the same"
     screen(page, f"{name}_moved")
     anew(place, lambda: place.get_by_role("button", name="Clear").click())
     changes(shown, lambda: anew(place, lambda: draw(page, place)))

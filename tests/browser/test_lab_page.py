@@ -9,7 +9,7 @@ import urllib.request
 from contextlib import contextmanager, suppress
 
 import pytest
-from browsing import faults, listened, screen, tried
+from browsing import ANSWERS, faults, listened, screen, tried
 
 from gfe_companion.runs.profiles import ROOT
 
@@ -139,4 +139,7 @@ def test_the_playground_answers_from_the_kernel(browser, lab):
         place = notebook.panel.locator(".gfe-playground").first
         tried(page, place, "lab_playground")
         assert faults(page, ".gfe-playground") == []
+        place.get_by_role("tab", name="Encode an image").click()
+        took = place.locator(".gfe-drawn").first.evaluate(ANSWERS)
+        assert max(took) < 100, took
     assert changed() == before

@@ -106,19 +106,20 @@ export class Encode {
 
   show(trials) {
     this.races.forEach((race, place) => {
-      this.tell(this.shown[place], race.name, this.backend.picture(frameAt(race, trials)));
+      const frame = frameAt(race, trials);
+      this.tell(this.shown[place], race.name, this.backend.picture(frame), frame.loss);
     });
     if (this.guessed) this.tell(this.shown[2], "autoencoder", this.guessed);
     this.curve.again();
     this.latents.again();
   }
 
-  // One picture, whose it is, and how well it fits what was seen, and what was not.
-  tell({ canvas, name, said }, whose, picture) {
+  // One picture, whose it is, and how well it fits what was seen, and what was not; `whole` is its loss on all pixels.
+  tell({ canvas, name, said }, whose, picture, whole = crossEntropy(picture, this.pen.pixels, null, 1)) {
     paint(canvas, picture);
     name.textContent = whose;
     name.style.setProperty("--look", this.looks[whose].color);
-    const loss = crossEntropy(picture, this.pen.pixels, this.mask, 1).toFixed(3);
+    const loss = (this.mask ? crossEntropy(picture, this.pen.pixels, this.mask, 1) : whole).toFixed(3);
     const hidden = this.mask ? `, erased half ${crossEntropy(picture, this.pen.pixels, this.mask, 0).toFixed(3)}` : "";
     said.textContent = `loss ${loss}${hidden}`;
     canvas.setAttribute("aria-label", `reconstruction by ${whose}: ${said.textContent}`);
