@@ -1,4 +1,4 @@
-"""The bar over a grid of runs: done, running, the last loss, and the time that is left."""
+"""Bars: over a grid of runs, with what runs, the last loss and the time that is left; and over what a page computes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from threading import Event, Thread
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
@@ -16,6 +17,24 @@ from gfe_companion.runs.folders import Run
 
 SHOWN_EVERY_S = 2.0
 FORMAT = "{desc}: {n_fmt}/{total_fmt} |{bar:20}| {elapsed}{postfix}"
+FORMAT_OF_ITEMS = "{desc}: {n_fmt}/{total_fmt} |{bar:20}| {elapsed}, about {remaining} left"
+Item = TypeVar("Item")
+
+
+def on_a_page() -> bool:
+    """Whether a reader watches a notebook: kernels of JupyterLab are told, others are known by where they print."""
+    told = os.environ.get("GFE_LAB")
+    return type(sys.stdout).__module__.startswith("ipykernel") if told is None else bool(told)
+
+
+def _place() -> dict[str, Any]:
+    """Where a bar goes: on a page not to stderr, which is shown in red, and away at its end."""
+    return {"file": sys.stdout, "leave": False, "ncols": 110} if on_a_page() else {}
+
+
+def over(items: Iterable[Item], said: str) -> Iterable[Item]:
+    """``items``, with a bar on the page of a reader who has waited for two seconds; elsewhere there is none."""
+    return tqdm(list(items), said, bar_format=FORMAT_OF_ITEMS, delay=SHOWN_EVERY_S, disable=not on_a_page(), **_place())
 
 
 class Progress:
@@ -31,9 +50,7 @@ class Progress:
         self.left = dict.fromkeys(configs)
         self.durations, self.state = durations, state
         self.loss, self.since, self._over = "", time.monotonic(), Event()
-        lab = bool(os.environ.get("GFE_LAB"))  # a page, which shows stderr in red and keeps what is not taken away
-        told = {"file": sys.stdout, "leave": False, "ncols": 110} if lab else {}
-        self.bar = tqdm(total=len(self.left), desc="runs", unit="run", bar_format=FORMAT, **told)
+        self.bar = tqdm(total=len(self.left), desc="runs", unit="run", bar_format=FORMAT, **_place())
         self.thread = Thread(target=self._show_now_and_then, daemon=True)
 
     def __enter__(self) -> Progress:

@@ -24,7 +24,8 @@ NAME = "manifest.json"
 PUBLISHED = ROOT / "figures" / "paper"
 DRAWING = ("gfe_companion.studies.", "gfe_companion.evidence.")  # what is followed from where a figure is made
 METHOD = "gfe_core."
-NO_RUNS = ("gfe_companion.runs.profiles", "gfe_companion.runs.sizes")  # what is imported where no run is read
+# what is imported where no run is read
+NO_RUNS = tuple(f"gfe_companion.runs.{name}" for name in ("profiles", "progress", "sizes"))
 LISTS_ALL = "gfe_companion.studies.needs"  # it imports every study, and draws nothing
 
 

@@ -8,15 +8,17 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from gfe_companion.evidence.intervals import Interval, interval, over_seeds
 from gfe_companion.evidence.paper import paper
 from gfe_companion.methods import UNCAPPED, Look
 from gfe_companion.runs.configs import RunConfig
 from gfe_companion.runs.profiles import Setting
+from gfe_companion.runs.progress import over
 from gfe_companion.runs.store import run_grid
 from gfe_companion.studies import borrowed
-from gfe_companion.studies.drawing import WIDTH, draw_mean
+from gfe_companion.studies.drawing import WIDTH, draw_mean, spread
 from gfe_companion.studies.plans import ADJOINT_TAU, figure3_left
 from gfe_companion.studies.results import Picture, Table, Text, markdown
 from gfe_core.adjoint import AdjointGradient, ApproximateGradient
@@ -24,6 +26,7 @@ from gfe_core.encoding import Solver
 from gfe_core.fixed_grid import FixedGrid
 from gfe_core.implicit import ImplicitGradient
 from gfe_core.objective import Objective
+from gfe_core.training import Gradient
 
 BATCH = 16  # training images of one batch
 SOLVERS = ("fixed grid", "AMD")  # whose paths the adjoint follows back
@@ -47,8 +50,9 @@ def costs(setting: Setting) -> pd.DataFrame:
     decoders, rows = borrowed.decoders(setting), []
     decoder, batch = decoders[min(decoders)], setting.load().train.images[:BATCH]
     solvers: tuple[Solver, ...] = (FixedGrid(ADJOINT_TAU, setting.profile.drawn_slices // 2), UNCAPPED)
+    gradients: tuple[Gradient, ...] = (ApproximateGradient(), IMPLICIT, AdjointGradient())
     for name, solver in zip(SOLVERS, solvers, strict=True):
-        for gradient in (ApproximateGradient(), IMPLICIT, AdjointGradient()):
+        for gradient in over(gradients, f"gradients, {name}"):
             seconds = []
             for _ in range(4):  # the first warms up
                 objective, started = Objective(decoder, batch), time.process_time()
@@ -129,13 +133,13 @@ def fig3_left(setting: Setting, curves: pd.DataFrame) -> Picture:
             draw_mean(axes, curve, look, markersize=4)
         _mark_refusals(axes, curves[curves.solver == solver])
         axes.set(xlabel="iterations of 16 images", title=above)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     panels[0].set_ylabel("validation cross-entropy")
-    several = f"mean and 95 % interval, {seeds} seeds" if seeds > 1 else "one seed"
     handles = {
         label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles), fontsize=8)
-    figure.suptitle(f"{finding_of_fig3_left(curves)}\n{title} ({several})", fontsize="medium")
+    figure.suptitle(f"{finding_of_fig3_left(curves)}\n{title} ({spread(seeds)})", fontsize="medium")
     alt = (
         "Validation loss against iterations for the approximate gradient and the full adjoint, "
         f"on a fixed grid and on AMD's path, on {title}. "

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from gfe_companion.methods import METHODS
 from gfe_companion.runs.profiles import Setting
+from gfe_companion.runs.progress import over
 from gfe_companion.studies.drawing import WIDTH
 from gfe_companion.studies.results import Picture, Table, Text
 from gfe_core.adjoint import AdjointGradient, ApproximateGradient
@@ -140,7 +141,7 @@ def orders(setting: Setting) -> pd.DataFrame:
     rows = []
     for between in (nn.Tanh, nn.ELU):
         objective = Objective(random_decoder(between), torch.rand(4, 12, dtype=torch.float64))
-        for name, make in FLOWS.items():
+        for name, make in over(FLOWS.items(), f"flows under a decoder with {between.__name__}"):
             for slices in (setting.profile.drawn_slices // part for part in (8, 4, 2, 1)):
                 encoding = make(slices).encode(objective, record=True)
                 assert encoding.path is not None
@@ -175,7 +176,7 @@ def fig_order(errors: pd.DataFrame) -> Picture:
         axes.minorticks_off()
     panels[0].set_ylabel("relative error of $d_\\theta l$")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
-    found = "The adjoint's error falls as $1/N^2$, and along AMD's steps it is rounding"
+    found = "On the smooth decoder the adjoint's error falls as $1/N^2$; along AMD's steps it is rounding"
     figure.suptitle(found if of_second_order(errors) else "The error of the adjoint", fontsize="medium")
     alt = (
         "Relative error of the adjoint gradient against the number of slices, log-log, on random decoders. "

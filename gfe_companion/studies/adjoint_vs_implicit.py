@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gfe_companion.runs.profiles import Setting
+from gfe_companion.runs.progress import over
 from gfe_companion.studies.adjoint_vs_autograd import random_decoder, relative_error, through_the_solver
 from gfe_companion.studies.results import Table, Text, listed
 from gfe_core.adjoint import AdjointGradient, ApproximateGradient
@@ -47,7 +48,7 @@ def ways(setting: Setting, by_hand: ByHand) -> pd.DataFrame:
         y = torch.rand(IMAGES, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
         for minimised, penalty in MINIMISED.items():
             inner = partial(Penalised, penalty=penalty)
-            for tau in TAUS:
+            for tau in over(TAUS, f"decoder {seed}, {minimised}"):
                 objective, solver = Objective(decoder, y), AMD(tau=tau, s_max=4.0, tolerance=1e-9, grow_accepted=True)
                 encoding = WarmStart(solver=solver, penalty=penalty).encode(objective, record=True)
                 assert encoding.path is not None

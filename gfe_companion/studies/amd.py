@@ -15,6 +15,7 @@ from gfe_companion.methods import LITERAL, METHODS, UNCAPPED
 from gfe_companion.runs.configs import RunConfig
 from gfe_companion.runs.hessian import curvature
 from gfe_companion.runs.profiles import Setting
+from gfe_companion.runs.progress import over
 from gfe_companion.studies import borrowed, plans
 from gfe_companion.studies.drawing import WIDTH, plain_ticks, wrapped
 from gfe_companion.studies.encoding_as_gradient_flow import recorded
@@ -112,7 +113,8 @@ def fig_schedule(setting: Setting, schedule: pd.DataFrame) -> Picture:
 def effects(setting: Setting, decoder: Decoder) -> pd.DataFrame:
     """Uncapped AMD with one field changed at a time: columns field, value, passes (an image), loss (the mean)."""
     images, rows = setting.load().test.images[:TESTED], []
-    for field, value, trials in ((f, v, k) for f, values in CHOICES.items() for v in values for k in TRIALS):
+    choices = [(field, value, trials) for field, values in CHOICES.items() for value in values for trials in TRIALS]
+    for field, value, trials in over(choices, "AMD with one field changed"):
         changed: dict[str, Any] = {field: value}
         solver = replace(UNCAPPED, tolerance=0.0, max_trials=trials, **changed)
         encoding = solver.encode(Objective(decoder, images))
@@ -178,7 +180,8 @@ def readings_of_growth(setting: Setting, decoder: Decoder) -> pd.DataFrame:
     Trials and steps are means over images; each has its setting's convergence stop and no budget.
     """
     images, rows = setting.load().test.images[:TESTED], []
-    for name, solver in {"literal": LITERAL, "uncapped": replace(UNCAPPED, max_trials=None)}.items():
+    solvers = {"literal": LITERAL, "uncapped": replace(UNCAPPED, max_trials=None)}
+    for name, solver in over(solvers.items(), "readings of AMD"):
         for source, accepted in {"s of the last step": False, "accepted step": True}.items():
             encoding = replace(solver, grow_accepted=accepted).encode(Objective(decoder, images))
             trials = encoding.evaluations / 2 / len(images) - 1

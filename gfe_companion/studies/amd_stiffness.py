@@ -12,10 +12,11 @@ from gfe_companion.evidence.intervals import interval, over_seeds
 from gfe_companion.methods import FLOW_TAU, LITERAL, METHODS, UNCAPPED
 from gfe_companion.runs.hessian import curvature
 from gfe_companion.runs.profiles import Setting
+from gfe_companion.runs.progress import over
 from gfe_companion.runs.stiffness import ATOL, RTOL
 from gfe_companion.runs.store import run_grid
 from gfe_companion.studies import borrowed, plans
-from gfe_companion.studies.drawing import WIDTH, draw_mean, plain_ticks
+from gfe_companion.studies.drawing import WIDTH, draw_mean, plain, plain_ticks, spread
 from gfe_companion.studies.encoding_as_gradient_flow import recorded
 from gfe_companion.studies.results import Picture, Table, Text
 from gfe_core.fixed_grid import FixedGrid
@@ -73,10 +74,9 @@ def fig_stiffness(setting: Setting, stages: pd.DataFrame) -> Picture:
     handles = [handle for axes in panels for handle in axes.get_legend_handles_labels()[0]]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8)
     title, grown = setting.load().title, growth(stages)
-    drawn_seeds = f"mean of {seeds} seeds" if seeds > 1 else "one seed"
     fold = grown.end.iloc[-1] / grown.end.iloc[0]
     finding = f"Under the last decoder $\\mu$ is {fold:,.0f} times that under the fresh one"
-    figure.suptitle(f"{finding}\n{title}: medians over images, {drawn_seeds}", fontsize="medium")
+    figure.suptitle(f"{finding}\n{title}: medians over images; {spread(seeds)}", fontsize="medium")
     alt = (
         f"Curvature, dopri5's gradients and its late step against training images, on {title}. "
         f"From the fresh decoder to {grown.index[-1]:,} images "
@@ -96,12 +96,11 @@ def say_stiffness(runs: pd.DataFrame, stages: pd.DataFrame) -> Text:
         f"the curvature at $z_\\tau$ grows **{last.end / first.end:,.0f}-fold**. "
         f"The step that dopri5 takes late in the flow becomes **{first.late_median / last.late_median:.1f} times** "
         f"shorter, and it needs **{last.evaluations / first.evaluations:.1f} times** the gradients "
-        f"(tolerances {RTOL:g} and {ATOL:g} on $z$). "
+        f"(tolerances {plain(RTOL)} and {plain(ATOL)} on $z$). "
         f"{stopped} of {len(stages)} encodings were stopped at {config.limit:,} gradients.\n\n"
         "The dotted line is about the step at which dopri5 loses stability: "
         "where the late step follows it, the flow is stiff. "
-        f"Under the last decoder the late step is {last.late_median * last.end / DOPRI5_BOUND:.1f} times that bound. "
-        "Bands are 95 % intervals over seeds."
+        f"Under the last decoder the late step is {last.late_median * last.end / DOPRI5_BOUND:.1f} times that bound."
     )
 
 
@@ -115,7 +114,7 @@ def costs_of_flows(setting: Setting, runs: pd.DataFrame, stages: pd.DataFrame) -
     for row in runs.itertuples():
         batch = setting.load().train.images[: row.config.count]
         weights = run_grid([row.config.training], setting)[0].weights
-        for images in sorted(map(int, weights)):
+        for images in over(sorted(map(int, weights)), "stages of training"):
             objective = Objective(borrowed.with_weights(weights[str(images)]), batch)
             trials = LITERAL.encode(objective).evaluations / 2 / len(batch)
             rows += [(images, row.seed, "dopri5", spent[images, row.seed]), (images, row.seed, "gfe_amd", trials)]
@@ -172,7 +171,8 @@ def fixed_grids(setting: Setting) -> pd.DataFrame:
     batch, rows = setting.load().train.images[:BATCH], []
     grids = tuple(setting.profile.drawn_slices // part for part in (8, 4, 2))
     for school, run in {"GFE-amd": by_amd, "GFE": on_grid}.items():
-        for images, weights in sorted(run.weights.items(), key=lambda item: int(item[0])):
+        kept = sorted(run.weights.items(), key=lambda item: int(item[0]))
+        for images, weights in over(kept, f"decoders by {school}"):
             decoder = borrowed.with_weights(weights)
             rows.append({"trained by": school, "images": int(images)} | on_fixed_grids(decoder, batch, grids))
     return pd.DataFrame(rows)

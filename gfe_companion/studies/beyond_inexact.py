@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from gfe_companion.methods import METHODS, UNCAPPED
 from gfe_companion.runs.profiles import Setting
+from gfe_companion.runs.progress import over
 from gfe_companion.runs.store import run_grid
 from gfe_companion.studies import beyond_plans as plans
 from gfe_companion.studies.borrowed import with_weights
-from gfe_companion.studies.drawing import WIDTH
+from gfe_companion.studies.drawing import WIDTH, plain_ticks
 from gfe_companion.studies.results import Picture, Table
 from gfe_core.accelerated import NesterovAMD, QuasiNewtonAMD
 from gfe_core.adjoint import ApproximateGradient
@@ -120,8 +121,10 @@ def fig8_gradient(setting: Setting, errors: pd.DataFrame) -> Picture:
     axes.axhline(noise, color="grey", linestyle="--", label=f"noise of a batch of {BATCH}")
     axes.set(xscale="log", yscale="log", xlabel="decoder passes an image")
     axes.set_ylabel(r"error of the gradient in $\theta$ (relative)")
+    plain_ticks(axes.xaxis)
+    plain_ticks(axes.yaxis)
     seen = plans.race(setting).optimum.evaluation.images
-    axes.set_title(f"{setting.load().title}: batches of {BATCH}, decoder after {seen:,}")
+    axes.set_title(f"{setting.load().title}: batches of {BATCH}, decoder of {seen:,} images")
     figure.legend(loc="outside lower center", ncols=3, fontsize=8)
     few = mean[mean.trials == FEW].set_index("encoder").error
     alt = f"Relative error of the decoder's gradient against passes. After {FEW} trials: " + ", ".join(
@@ -146,7 +149,7 @@ def gradient_errors(
         encoding = EXACT.encode(objective, near.encode(objective).z)
         best.append(float(encoding.loss.mean()))
         exact.append(_gradient(objective, encoding))
-    for (name, trials), solver in encoders.items():
+    for (name, trials), solver in over(encoders.items(), "encoders"):
         for number, images in enumerate(batches):
             objective = Objective(decoder, images)
             encoding = solver.encode(objective)
@@ -166,7 +169,7 @@ def starting_points(
     The keys of ``encoders`` are their numbers of trials. Columns: start, trials (0: at the point itself), loss.
     """
     objective, rows = Objective(decoder, images), []
-    for name, z in points.items():
+    for name, z in over(points.items(), "starts"):
         losses = {0: objective.value(z)} | {k: solver.encode(objective, z).loss for k, solver in encoders.items()}
         rows += [(name, trials, float(loss.double().mean())) for trials, loss in losses.items()]
     return pd.DataFrame(rows, columns=["start", "trials", "loss"])

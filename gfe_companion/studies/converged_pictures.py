@@ -15,6 +15,7 @@ from gfe_companion.methods import METHODS
 from gfe_companion.runs.configs import Evaluate
 from gfe_companion.runs.encode import encode, model_with
 from gfe_companion.runs.profiles import Setting
+from gfe_companion.runs.progress import over
 from gfe_companion.runs.store import run_grid
 from gfe_companion.studies.converged_models import AE, GFE, seeds_of
 from gfe_companion.studies.drawing import WIDTH, wrapped
@@ -38,7 +39,7 @@ def reconstructions(setting: Setting, runs: pd.DataFrame, trained: bool) -> pd.D
         test = setting.load(name).test
         chosen = of_each_class(test.labels)
         made = {}
-        for method in (GFE, AE):
+        for method in over((GFE, AE), f"reconstructions of {setting.load(name).title}"):
             config = first[name, method]
             seen = config.images if trained else setting.profile.few_images
             made[method] = reconstruct(setting, config, seen, test.images[chosen])

@@ -7,6 +7,7 @@ import pandas as pd
 
 from gfe_companion.methods import FLOW_TAU, METHODS, NESTEROV_TAU
 from gfe_companion.runs.profiles import Setting
+from gfe_companion.runs.progress import over
 from gfe_companion.studies import borrowed
 from gfe_companion.studies.drawing import WIDTH, plain_ticks
 from gfe_companion.studies.results import Picture, Text, markdown
@@ -41,7 +42,7 @@ def curves_of_passes(setting: Setting) -> pd.DataFrame:
     """The loss of each image along both flows: columns images (seen), method, image, slice, passes (an image), loss."""
     batch, slices, rows = setting.load().test.images[:BATCH], setting.profile.drawn_slices // 2, []
     for stage, decoder in stages(setting).items():
-        for method, solver in flows(slices).items():
+        for method, solver in over(flows(slices).items(), f"flows under the decoder after {stage:,} images"):
             encoding = solver.encode(Objective(decoder, batch), record=True)
             assert encoding.path is not None
             saved = 8 * slices + 1 - encoding.evaluations // BATCH  # the second-order flow's first slice is solved
@@ -128,7 +129,7 @@ def losses_by_tau(setting: Setting) -> pd.DataFrame:
     """
     batch, slices, rows = setting.load().test.images[:BATCH], setting.profile.drawn_slices // 4, []
     for stage, decoder in stages(setting).items():
-        for factor in FACTORS:
+        for factor in over(FACTORS, f"final times under the decoder after {stage:,} images"):
             for method, solver in flows(slices, factor).items():
                 loss = solver.encode(Objective(decoder, batch)).loss.mean().item()
                 rows.append((stage, method, factor, solver.tau, loss))

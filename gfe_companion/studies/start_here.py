@@ -16,6 +16,7 @@ from gfe_companion.evidence.claims import definition
 from gfe_companion.methods import METHODS, UNCAPPED
 from gfe_companion.runs.configs import RunConfig
 from gfe_companion.runs.profiles import Setting
+from gfe_companion.runs.progress import over
 from gfe_companion.runs.sizes import PROFILES
 from gfe_companion.studies import borrowed
 from gfe_companion.studies.drawing import WIDTH, wrapped
@@ -77,7 +78,7 @@ def moving_idea(setting: Setting, objective: Objective, path: Path) -> Iterator[
     above[0].set_ylabel("the decoder draws")
     below[0].set_ylabel("the image")
     times = torch.logspace(-0.25, path.t.max().log10().item(), FRAMES - 1).tolist()
-    for time in (0.0, *times):
+    for time in over((0.0, *times), "pictures"):
         rows, images = rows_at(path, time), torch.arange(IMAGES)
         with torch.no_grad():
             pictures = torch.sigmoid(objective.decoder(path.z[rows, images]))

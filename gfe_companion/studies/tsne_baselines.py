@@ -14,6 +14,7 @@ from torch import Generator, Tensor
 from gfe_companion.evidence.intervals import Interval, interval
 from gfe_companion.methods import METHODS, UNCAPPED
 from gfe_companion.runs.profiles import Setting
+from gfe_companion.runs.progress import over
 from gfe_companion.runs.store import run_grid
 from gfe_companion.studies import plans
 from gfe_companion.studies.drawing import WIDTH, wrapped
@@ -41,7 +42,7 @@ def latents(setting: Setting) -> dict[tuple[str, str, int], Tensor]:
         for row, run in zip(plan.itertuples(), runs, strict=True)
     }
     images = setting.load().test.images[:count]
-    for seed in sorted(set(plan.seed)):
+    for seed in over(sorted(set(plan.seed)), "untrained networks"):
         found["none", AE, seed] = _encoded(AutoEncoder(Generator().manual_seed(seed)).encoder, images)
         decoder = Decoder(generator=Generator().manual_seed(seed))
         found["none", GFE, seed] = UNCAPPED.encode(Objective(decoder, images)).z
@@ -59,7 +60,8 @@ def _encoded(encoder: torch.nn.Module, images: Tensor) -> Tensor:
 def compared(setting: Setting, right: Right, dimensions: Dimensions) -> pd.DataFrame:
     """The reader's two measures of all :func:`latents`: columns data, method, seed, right, dimensions."""
     labels = setting.load().test.labels[: setting.profile.map_images]
-    rows = [(*key, float(right(z, labels)), float(dimensions(z))) for key, z in latents(setting).items()]
+    found = over(latents(setting).items(), "latents measured")
+    rows = [(*key, float(right(z, labels)), float(dimensions(z))) for key, z in found]
     return pd.DataFrame(rows, columns=["data", "method", "seed", "right", "dimensions"])
 
 

@@ -1,7 +1,9 @@
 """JupyterLab: on copies that are the reader's own, on this machine alone, with a token."""
 
+import io
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from gfe_companion.cli import lab
 from gfe_companion.cli.arguments import parse
 from gfe_companion.cli.environment import Exit, Stop
+from gfe_companion.runs import progress
 from gfe_companion.runs.durations import Durations
 from gfe_companion.runs.progress import Progress
 
@@ -95,6 +98,28 @@ def test_bars_of_a_page_are_no_errors_and_leave_nothing(monkeypatch, capsys):
     shown = capsys.readouterr()
     assert shown.err == "" and "runs: " in shown.out
     assert shown.out.rpartition("runs: ")[2].split("\r", 1)[1].strip() == "", "it is wiped at the end"
+
+
+@pytest.mark.parametrize(("told", "shown"), [("1", True), ("", False), (None, False)])
+def test_what_a_page_computes_has_a_bar_once_a_reader_waits(monkeypatch, capsys, told, shown):
+    """Not where a notebook is executed for nobody, and not in a script."""
+    monkeypatch.delenv("GFE_LAB", raising=False)
+    if told is not None:
+        monkeypatch.setenv("GFE_LAB", told)
+    monkeypatch.setattr(progress, "SHOWN_EVERY_S", 0.01)
+    assert [item for item in progress.over(iter("abc"), "letters") if not time.sleep(0.2)] == ["a", "b", "c"]
+    out, err = capsys.readouterr()
+    assert err == "" and ("letters: " in out and "left" in out) == shown
+    assert out.strip() == "" or out.rpartition("left")[2].strip() == "", "it is wiped at the end"
+
+
+def test_other_programs_pages_are_known_by_their_stream(monkeypatch):
+    """Colab, VS Code and Jupyter itself are told nothing by this project."""
+    monkeypatch.delenv("GFE_LAB", raising=False)
+    stream = type("OutStream", (io.StringIO,), {"__module__": "ipykernel.iostream"})
+    assert not progress.on_a_page()
+    monkeypatch.setattr("sys.stdout", stream())
+    assert progress.on_a_page()
 
 
 def test_root_is_told_why(root, became, monkeypatch):
