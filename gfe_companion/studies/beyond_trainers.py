@@ -31,8 +31,9 @@ def table_trainers(setting: Setting, compared: pd.DataFrame) -> Table:
         for name, group in compared.groupby("trainer", sort=False)
     ]  # fmt: skip
     notes = (
-        f"Mean ± 95 % interval, seeds {seeds_said(setting)}; test images by the encoder of the training, a warm one "
-        f"with up to {FAST_TEST.solver.max_trials} trials."  # type: ignore[attr-defined]
+        f"Mean ± 95 % interval, seeds {seeds_said(setting)}; the first {setting.profile.beyond_tested:,} test images, "
+        f"by the encoder of the training, a warm one with up to {FAST_TEST.solver.max_trials} trials. "  # type: ignore[attr-defined]
+        "Processor seconds of one thread, other trainings beside it."
     )
     columns = ["trainer", "seed", "images", "seconds", "loss", "speedup"]
     title = f"Learning {compared.images.iloc[0]:,} images by each encoder"

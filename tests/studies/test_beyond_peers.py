@@ -11,8 +11,9 @@ def row(encoder, ours, seconds, warm=False, within=True, images=256, basins=0.01
     return {
         "images": images, "encoder": encoder, "ours": ours, "warm": warm, "solver": "S()", "passes": 100.0,
         "above": 0.0005 if within else 0.02, "end": 0.0 if within else 0.02, "basins": basins, "within": within,
-        "seconds": seconds, "low": seconds, "high": seconds, "timings": 5, "dataset": "mnist", "latent_dim": 20, "convolutional": False,
-        "missing": float("nan"), "threads": 2, "busy": 3.0, "trained": 48_000, "hardware": "a processor, 2 cores",
+        "seconds": seconds, "low": seconds, "high": seconds, "timings": 5, "dataset": "mnist", "latent_dim": 20,
+        "convolutional": False, "missing": float("nan"), "threads": 2, "busy": 3.0, "trained": 48_000,
+        "hardware": "a processor, 2 cores",
         **more,
     }  # fmt: skip
 
