@@ -60,7 +60,9 @@ class Glossary:
                     continue
                 entry = self.symbols.get(str(node.get(TEX)))
                 if entry and entry.anchor not in seen and _is_prose(node):
-                    node.wrap(_link(soup, entry))
+                    link = _link(soup, entry)
+                    link["aria-label"] = node.get_text()  # a formula alone gives a link no name
+                    node.wrap(link)
                     seen.add(entry.anchor)
                     used[entry.anchor] = entry
             elif self._pattern and type(node) is NavigableString and self._pattern.search(node) and _is_prose(node):

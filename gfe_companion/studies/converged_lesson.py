@@ -34,12 +34,12 @@ def say_epochs(gfe: float, ae: float) -> Text:
 
 
 def second_half(setting: Setting, runs: pd.DataFrame) -> pd.DataFrame:
-    """What the second half of each training on MNIST takes off its validation loss, relative to that at half time.
+    """What the second half of each training takes off its validation loss, relative to that at half time.
 
     ``runs`` are those of Table 2. Columns: method, seed, images (seen in all), half, end (losses), gain. At half time
     the loss is read between its neighbours, on the logarithm of the images.
     """
-    plan = runs[(runs.dataset == "mnist") & runs.method.isin([GFE, AE])]
+    plan = runs[(runs.dataset == setting.dataset) & runs.method.isin([GFE, AE])]
     rows = []
     for row, run in zip(plan.itertuples(), run_grid([config.training for config in plan.config], setting), strict=True):
         curve = run.history.dropna(subset="validation_loss").sort_values("images")
@@ -62,8 +62,8 @@ def say_second_half(setting: Setting, runs: pd.DataFrame) -> Text:
 
 
 def networks(setting: Setting, runs: pd.DataFrame) -> tuple[Decoder, AutoEncoder]:
-    """Table 2's networks on MNIST of the first seed: the decoder of uncapped GFE-amd, and the autoencoder."""
-    first = runs[(runs.dataset == "mnist") & (runs.seed == seeds_of(setting)[0])].set_index("method").config
+    """Table 2's networks of the first seed: the decoder of uncapped GFE-amd, and the autoencoder."""
+    first = runs[(runs.dataset == setting.dataset) & (runs.seed == seeds_of(setting)[0])].set_index("method").config
     (gfe,), (ae,) = (run_grid([first[method].training], setting) for method in (GFE, AE))
     decoder = model_with(gfe.weights[str(first[GFE].images)], first[GFE].training.solver)
     autoencoder = model_with(ae.weights[str(first[AE].images)], None)

@@ -30,13 +30,14 @@ export class Encode {
     const curve = drawn(220, (context, width, height) => {
       const level = this.guessed && !this.mask ? crossEntropy(this.guessed, this.pen.pixels, null, 1) : null;
       drawCurve(context, width, height, this.races, looks, this.player.trials, level);
-    });
+    }, { "aria-label": "the loss against decoder passes" });
     const latents = drawn(220, (context, width, height) => {
       drawLatents(context, width, height, this.races, looks, this.player.trials);
-    });
+    }, { "aria-label": "the entries of the latent" });
     Object.assign(this, { curve, latents });
     this.shown = ["a", "b", "autoencoder"].map(() => {
-      return { canvas: element("canvas", { role: "img" }), name: element("b"), said: element("span") };
+      const canvas = element("canvas", { role: "img", "aria-label": "a reconstruction" });
+      return { canvas, name: element("b"), said: element("span") };
     });
     this.status = element("p", { className: "gfe-status", role: "status" });
     this.panel = element(
