@@ -73,7 +73,7 @@ def test_figure_and_table_show_the_chosen_points_alone(setting):
     assert len(picture.data) == len(table.data) == 3 * 2 * 4
     assert picture.data.test.notna().all()
     (axes,) = picture.figure.axes
-    assert len([line for line in axes.lines if line.get_label()[0] != "_"]) == len(study.LOOKS)
+    assert len(axes.get_legend_handles_labels()[0]) == len(study.LOOKS)
     ticks = [
         (float(label.get_text()), tick) for label, tick in zip(axes.get_yticklabels(), axes.get_yticks(), strict=True)
     ]
