@@ -165,6 +165,19 @@ def test_an_advantage_on_unseen_digits(loss, verdict):
     assert judged(learning.segmented_advantage, only) == verdict
 
 
+@pytest.mark.parametrize(
+    "rule",
+    [learning.parity_when_converged, learning.segmented_advantage, learning.similar_reconstructions_when_trained],
+)
+def test_networks_that_are_not_trained_decide_nothing(rule):
+    def early(frames):
+        frames["table2"]["images"] //= 2
+
+    if rule is not learning.segmented_advantage:  # which needs a distance
+        assert judged(rule) == YES
+    assert judged(rule, early) == UNDECIDED
+
+
 def test_reconstructions_from_few_are_compared_image_by_image():
     def one_set(frames):
         frame = frames["fig5_a"]
