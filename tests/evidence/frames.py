@@ -70,7 +70,7 @@ def made(favourable=True, seeds=3):
         ),
         "fig_04_stiffness": frame(stiff, "seed images late_median end"),
         "table_04_dopri5": frame(cost, "images seed method gradients"),
-        "table_07_latents": frame(maps, "data method seed neighbours"),
+        "table_07_latents": frame(maps, "data method seed neighbours").assign(images=REGISTRY["mnist"].epoch),
         "table_02_cost": pd.DataFrame(
             [
                 ("fixed grid", "ApproximateGradient", 100, 2),

@@ -167,11 +167,18 @@ def test_an_advantage_on_unseen_digits(loss, verdict):
 
 @pytest.mark.parametrize(
     "rule",
-    [learning.parity_when_converged, learning.segmented_advantage, learning.similar_reconstructions_when_trained],
+    [
+        learning.parity_when_converged,
+        learning.segmented_advantage,
+        learning.similar_reconstructions_when_trained,
+        learning.similar_latents_when_trained,
+        learning.gfe_latents_keep_structure,
+    ],
 )
 def test_networks_that_are_not_trained_decide_nothing(rule):
     def early(frames):
-        frames["table2"]["images"] //= 2
+        for name in ("table2", "table_07_latents"):
+            frames[name]["images"] //= 2
 
     if rule is not learning.segmented_advantage:  # which needs a distance
         assert judged(rule) == YES
