@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from gfe_companion.datasets import REGISTRY
-from gfe_companion.evidence.claims import BATCH, UNDECIDED, Finding, Read, Unmeasured, all_of, holds, paired
+from gfe_companion.evidence.claims import BATCH, UNDECIDED, Finding, Read, Unmeasured, all_of, having, holds, paired
 from gfe_companion.evidence.intervals import Interval, interval
 from gfe_companion.evidence.paper import paper, paper_table
 
@@ -29,17 +29,15 @@ def beside_ae(frame: pd.DataFrame, method: str) -> pd.DataFrame:
 
     Raises :class:`Unmeasured` where there is none.
     """
-    found = frame[frame.method == method]
-    if "ae_loss" not in frame:
-        raise Unmeasured("The file does not have the AE's loss on the same test images: run its notebook again.")
-    if (found := found.dropna(subset=["test_loss", "ae_loss"])).empty:
+    found = having(frame, "ae_loss")[frame.method == method].dropna(subset=["test_loss", "ae_loss"])
+    if found.empty:
         raise Unmeasured(f"The profile did not run ae and {method} side by side.")
     return found
 
 
 def of_trained(verdict: str, rows: pd.DataFrame) -> str:
     """``verdict`` on trained networks, undecided where those of ``rows`` saw less than an epoch of some data set."""
-    seen = rows.groupby("dataset").images.max()
+    seen = having(rows, "images").groupby("dataset").images.max()
     early = any(images // BATCH < REGISTRY[str(name)].epoch // BATCH for name, images in seen.items())
     return UNDECIDED if early else verdict
 
