@@ -65,8 +65,8 @@ def fig_available(setting: Setting, runs: pd.DataFrame) -> Picture:
             draw_mean(axes, means, look)
             low, high = means["mean"] - means.reach, means["mean"] + means.reach
             axes.vlines(means.x, low, high, color=look.color, linewidth=1)  # seen where a point is alone
-        axes.set(xscale="log", yscale="log", xlabel="images available", title=setting.load(name).title)
-        axes.title.set_fontsize(9)
+        axes.set(xscale="log", yscale="log", xlabel="images available")
+        axes.set_title(wrapped(setting.load(name).title, 0.8 * WIDTH / len(names), 9), fontsize=9)
         _ticks(axes, sorted(set(chosen.available)), part.test)
     panels[0][0].set_ylabel("test cross-entropy")
     found = images_for_the_same(chosen[chosen.dataset == setting.dataset], setting.profile.available_reference)

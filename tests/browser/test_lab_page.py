@@ -67,10 +67,9 @@ def lab(browser, tmp_path_factory):
 
 
 def changed():
-    """What git sees that is not as it was committed."""
-    return subprocess.run(
-        ["git", "status", "--porcelain", "--untracked-files=no"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout
+    """What git sees of notebooks and figures that is not as it was committed."""
+    command = ["git", "status", "--porcelain", "--", "notebooks", "figures", "README.md"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 
 class Opened:
