@@ -83,7 +83,7 @@ def table2(setting: Setting, runs: pd.DataFrame) -> Table:
     epochs = "whole epochs" if share == 1 else f"an \u201cepoch\u201d is {share:.2%} of a real one"
     seeds = ", ".join(map(str, seeds_of(setting)))
     return Table(
-        "table2", runs[["dataset", "method", "seed", "test_loss", "ae_loss"]], pd.DataFrame(columns),
+        "table2", runs[["dataset", "method", "seed", "images", "test_loss", "ae_loss"]], pd.DataFrame(columns),
         f"Table 2: test cross-entropy of trained networks, mean ± 95 % interval, seeds {seeds}",
         f"Training images, GFE / AE ({epochs}). {taken}. {_accelerated(setting, runs)}"
         f"The AE's own encoder is tested on all test images, GFE on the first {setting.profile.test_images:,}, "
@@ -122,7 +122,7 @@ def fig_converged(setting: Setting, runs: pd.DataFrame) -> Picture:
     handles = {METHODS[method].look.label: _mark(method) for method in methods}
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=2, fontsize=8)
     count = len(seeds_of(setting))
-    figure.suptitle(spread(count) + "; black bars: the paper's numbers" * compared, fontsize="medium")
+    figure.suptitle(spread(count).capitalize() + "; black bars: the paper's numbers" * compared, fontsize="medium")
     spoken = [
         f"{setting.load(name).title}: "
         + ", ".join(f"{METHODS[m].look.short} {ours[name, m].mean:.4f}" for m in methods if (name, m) in ours)

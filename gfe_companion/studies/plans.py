@@ -69,7 +69,7 @@ def figure4(setting: Setting) -> pd.DataFrame:
         far, seeds = reach.get(name, (0, 0))
         for place, seed in enumerate(setting.seeds):
             points = tuple(i for i in CURVE_IMAGES if i <= far) if place < seeds else profile.table1_images
-            whole, end = _converged(setting, "mnist", method.solver, seed)
+            whole, end = _converged(setting, setting.dataset, method.solver, seed)
             same = name == "ae" and place < seeds and end == far
             rows.append((name, seed, whole if same else _train(setting, method.solver, seed, points)))
     return pd.DataFrame(rows, columns=["method", "seed", "config"])

@@ -17,7 +17,7 @@ from gfe_companion.evidence.scorecard import NEAR, THE_PAPER, agreement, caution
 from gfe_companion.methods import METHODS
 from gfe_companion.runs.configs import RunConfig
 from gfe_companion.runs.profiles import Setting
-from gfe_companion.studies.drawing import WIDTH, spread, wrapped
+from gfe_companion.studies.drawing import WIDTH, spread
 from gfe_companion.studies.results import Picture, Table, Text, markdown
 from gfe_core.amd import AMD
 from gfe_core.models import Decoder
@@ -94,8 +94,8 @@ def fig_numbers(setting: Setting, found: pd.DataFrame) -> Picture:
     axes.invert_yaxis()
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:+.0%}")
     axes.set_xlabel("our mean, against the printed number")
-    heading = f"The paper's printed losses and ours, {setting.profile.name} profile ({spread(*found.seeds)})"
-    figure.suptitle(wrapped(heading), fontsize="medium")
+    heading = f"The paper's printed losses and ours, {setting.profile.name} profile"
+    figure.suptitle(f"{heading}\n({spread(*found.seeds)})", fontsize="medium")
     alt = (
         f"Deviation of our losses from {len(found)} printed numbers of the paper ({spread(*found.seeds)}): "
         f"{counted(found.verdict)}."
@@ -113,6 +113,11 @@ def say_numbers(setting: Setting, found: pd.DataFrame) -> Text:
     """The verdicts on the printed numbers, counted, and what limits them."""
     names = {row.row if row.row in REGISTRY else paper()[row.table]["data"] for row in found.itertuples()}
     said = [f"Of {len(found)} comparisons: {counted(found.verdict)}."]
+    if (share := setting.profile.epoch_share) < 1 and "table2" in set(found.table):
+        said.append(
+            f"In this profile Table 2's networks have seen {share:.2%} of the images that the paper's have, so that "
+            "beside the printed numbers their losses say nothing of the method."
+        )
     return Text(" ".join(dict.fromkeys([*said, *filter(None, (caution(setting, name) for name in sorted(names)))])))
 
 

@@ -1,5 +1,7 @@
 """The plans of Table 2 and of the t-SNE maps: epochs, shared trainings, and runs that rest on other runs."""
 
+import re
+
 import pandas as pd
 import pytest
 
@@ -117,3 +119,16 @@ def test_pages_on_another_data_set_are_the_same_pages(profile):
             assert [config.name.replace("fashion_mnist", "mnist") for config in theirs] == [c.name for c in ours]
         assert {config.trained.dataset for config in ours} <= set(datasets_of(page, usual))
         assert {config.trained.dataset for config in theirs} <= set(datasets_of(page, other))
+
+
+def test_studies_name_no_data_set_but_those_that_a_page_compares():
+    """What a page shows is for the setting to say: a name that is spelled out would stay behind on another data set."""
+    spelled = re.compile("|".join(f'"{name}"' for name in REGISTRY))
+    meant = ("DATASETS = ", "LEFT_OUT = ", '("mnist", Network(', '("fashion_mnist", Network(')
+    found = [
+        f"{path.name}: {line.strip()}"
+        for path in sorted((ROOT / "gfe_companion" / "studies").glob("*.py"))
+        for line in path.read_text().splitlines()
+        if spelled.search(line) and not line.strip().startswith(meant)
+    ]
+    assert found == []
