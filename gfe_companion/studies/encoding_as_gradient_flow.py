@@ -13,7 +13,7 @@ from gfe_companion.runs.profiles import Setting
 from gfe_companion.runs.sizes import FLOW_KEPT
 from gfe_companion.runs.store import run_grid
 from gfe_companion.studies import borrowed
-from gfe_companion.studies.drawing import WIDTH, plain_ticks
+from gfe_companion.studies.drawing import WIDTH, plain_ticks, wrapped
 from gfe_companion.studies.plans import figure3_right
 from gfe_companion.studies.results import Picture, Text
 from gfe_core.encoding import Encoding, Path, Status
@@ -62,7 +62,7 @@ def fig_path(setting: Setting, objective: Objective, encoding: Encoding) -> Pict
     axes.set(xscale="log", xlabel="time $t$ of the flow", ylabel="cross-entropy $l$")
     title = setting.load().title
     fell = f"its loss falls from {path.loss[0, 0]:.3f} to {encoding.loss[0]:.3f}"
-    axes.set_title(f"{title}, one test image, encoded by AMD: {fell}")
+    axes.set_title(wrapped(f"{title}, one test image, encoded by AMD: {fell}", 0.85 * WIDTH))
     plain_ticks(axes.xaxis)
     below.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
     alt = (

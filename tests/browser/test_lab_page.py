@@ -1,5 +1,7 @@
 """JupyterLab in a real browser, as a reader meets it: notebook 01 run from the menu, the playground, and git."""
 
+import base64
+import io
 import json
 import os
 import socket
@@ -8,6 +10,8 @@ import time
 import urllib.request
 from contextlib import contextmanager, suppress
 
+import numpy as np
+import PIL.Image
 import pytest
 from browsing import ANSWERS, faults, listened, screen, tried
 
@@ -15,6 +19,7 @@ from gfe_companion.runs.profiles import ROOT
 
 pytestmark = pytest.mark.slow
 TOKEN = "of-the-tests"
+CENTRED = "(picture) => picture.scrollIntoView({ block: 'center' })"
 SOON, LATE = 60, 180  # seconds: until something is there, and until a notebook has run
 PARAMETERS = {'"quick"': "smoke", '"auto"': "embedded"}  # words of the cell of parameters, and what they become
 
@@ -25,6 +30,12 @@ def until(condition, seconds=SOON):
         assert time.monotonic() < end, f"{condition.__name__} is not so after {seconds} s"
         time.sleep(0.1)
     return found
+
+
+def is_cut_off(picture):
+    """Whether something stands at the left or right edge of a PNG in base64."""
+    pixels = np.asarray(PIL.Image.open(io.BytesIO(base64.b64decode(picture))).convert("L"))
+    return pixels[:, [0, -1]].min() < 200
 
 
 @pytest.fixture(scope="module")
@@ -56,10 +67,9 @@ def lab(browser, tmp_path_factory):
 
 
 def changed():
-    """What git sees that is not as it was committed."""
-    return subprocess.run(
-        ["git", "status", "--porcelain", "--untracked-files=no"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout
+    """What git sees of notebooks and figures that is not as it was committed."""
+    command = ["git", "status", "--porcelain", "--", "notebooks", "figures", "README.md"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 
 class Opened:
@@ -85,7 +95,9 @@ class Opened:
 
     def show(self, place):
         """Scroll to a picture, by its place among them."""
-        self.panel.locator(".jp-RenderedImage img").nth(place).evaluate("(image) => image.scrollIntoView()")
+        for _ in range(2):  # what comes before gets its height as it comes into view
+            self.panel.locator(".jp-RenderedImage img").nth(place).evaluate(CENTRED)
+            self.page.wait_for_timeout(500)
         self.page.mouse.move(0, 0)
 
     def run(self):
@@ -122,8 +134,10 @@ def test_page_00_is_open_and_notebook_01_runs_from_the_menu(browser, lab):
         cells = notebook.run()
         outputs = [output for cell in cells for output in cell["outputs"]]
         assert [each["evalue"] for each in outputs if each["output_type"] == "error"] == []
-        pictures = [each["metadata"]["image/png"]["alt"] for each in outputs if "image/png" in each.get("data", {})]
+        shown = [each for each in outputs if "image/png" in each.get("data", {})]
+        pictures = [each["metadata"]["image/png"]["alt"] for each in shown]
         assert len(pictures) >= 5
+        assert [alt for alt, each in zip(pictures, shown, strict=True) if is_cut_off(each["data"]["image/png"])] == []
         assert "Profile **smoke**" in str(outputs)
         notebook.show(next(i for i, alt in enumerate(pictures) if "strip of reconstructions" in alt))
         screen(page, "notebook_01")
