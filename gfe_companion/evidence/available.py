@@ -42,7 +42,7 @@ class Needed(NamedTuple):
 
     def said(self) -> str:
         """As the title of a figure."""
-        return f"For the loss of accelerated GFE from {self.reference:,} images, the AE needs {self.needed()}"
+        return f"For accelerated GFE's loss from {self.reference:,} images the AE needs {self.needed()}"
 
 
 def _round(images: float) -> str:

@@ -6,6 +6,7 @@ import math
 
 import pandas as pd
 
+from gfe_companion.datasets import REGISTRY
 from gfe_companion.evidence.available import AE_BY, GFE_BY
 from gfe_companion.evidence.claims import Finding, Read, Unmeasured, all_of, holds
 from gfe_companion.evidence.intervals import Interval, interval
@@ -24,7 +25,7 @@ def _paired(frame: pd.DataFrame, one: tuple[str, str], other: tuple[str, str]) -
         raise Unmeasured("The profile did not run both on the same images.")
     several = difference.dataset.nunique() > 1
     return {
-        f"{f'{dataset} ' * several}{images:,}": interval(part.test)
+        f"{f'{REGISTRY[dataset].title} ' * several}{images:,}": interval(part.test)
         for (dataset, images), part in difference.groupby(["dataset", "available"], sort=False)
     }
 

@@ -100,7 +100,7 @@ def tensor(answer: object, shape: tuple[int, ...]) -> Tensor:
     try:
         found = torch.as_tensor(answer).detach().double()
     except (TypeError, ValueError, RuntimeError) as error:
-        raise Unread(f"a tensor is asked for, and this is a {type(answer).__name__}.") from error
+        raise Unread(f"numbers in a tensor or a list are asked for, and this is a {type(answer).__name__}.") from error
     if tuple(found.shape) != shape:
         raise Unread(f"the shape is {tuple(found.shape)}, and should be {shape}.")
     if not found.isfinite().all():
@@ -147,7 +147,7 @@ def of_choice(right: str, said: str, mistakes: Mapping[str, str]) -> Callable[[A
 def called(function: object, *arguments: object) -> Any:
     """What the reader's ``function`` returns; :class:`Unread`, naming the line, where it raises or returns nothing."""
     if not callable(function):
-        raise Unread(f"a function is asked for, and this is a {type(function).__name__}; leave out the brackets.")
+        raise Unread(f"a function is asked for, and this is a {type(function).__name__}: name it without brackets.")
     given = [argument.clone() if isinstance(argument, Tensor) else argument for argument in arguments]
     try:
         result = function(*given)

@@ -44,7 +44,7 @@ EXERCISES = (
             UNDECIDED,
             "the interval, from -0.002 to 0.022, allows both signs. More seeds would make it shorter.",
             {
-                YES: "the mean lies on the claim's side, and the interval reaches across zero.",
+                YES: "the mean lies on the claim's side, but the interval reaches across zero.",
                 NO: "for that the whole interval would have to lie below zero.",
                 PARTLY: "that is for claims of several parts, of which some hold. This one has one part.",
                 NOT_MEASURED: "it was measured: there is an interval.",

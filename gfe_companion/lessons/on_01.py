@@ -106,7 +106,7 @@ EXERCISES = (
         ),
         judge=of_number(
             2 / MU,
-            "a step multiplies the distance to the minimum by $1 - h\\mu$, which is below -1 from $h = 2/\\mu$ on.",
+            "a step multiplies the distance to the minimum by $1 - h\\mu$, which reaches -1 at $h = 2/\\mu$.",
             {
                 1 / MU: "that is the best step: $1 - h\\mu = 0$, and one step ends at the minimum. Longer ones still "
                 "come nearer at each step, on alternating sides.",

@@ -63,7 +63,7 @@ def judge_enough(answer: object) -> Finding:
     after, dt = next(tried for tried, one, other in zip(TRIED, found, right, strict=True) if one != other)
     return no(
         f"for a loss of {BEFORE:g} before and {after:g} after a step of {dt:g}, with a gradient of norm {size:g} and "
-        f"c = {C:g}, it gives {not enough(BEFORE, after, dt, GRADIENT, C)}."
+        f"c = {C:g}, it gives {not enough(BEFORE, after, dt, GRADIENT, C)}, and should give the opposite."
     )
 
 

@@ -32,8 +32,8 @@ EXERCISES = (
     ),
     Exercise(
         name="05.overfits",
-        question="Held-out images lose under the AE's own encoder, from some point on, and go on to win when the same "
-        "decoder is encoded at the optimum. Which of its networks overfits?",
+        question="From some point on the loss of held-out images rises under the AE's own encoder, and goes on falling "
+        "when the same decoder is encoded at the optimum. Which of its networks overfits?",
         hints=(
             "Which of the two networks takes part in both measurements?",
             "What changes from one to the other is where the latents come from.",

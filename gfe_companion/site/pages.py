@@ -70,8 +70,10 @@ def rendered(template: str, **values: object) -> str:
 
 
 def in_boxes(soup: BeautifulSoup) -> None:
-    """Put each table into a box in which it scrolls, so that the page itself does not."""
+    """Put each table into a box in which it scrolls, so that the page itself does not; intervals stay on a line."""
     for table in soup.find_all("table"):
+        for text in table.find_all(string=re.compile(" ± ")):
+            text.replace_with(str(text).replace(" ± ", "\u00a0±\u00a0"))
         table.wrap(soup.new_tag("div", attrs={"class": "wide"}))
 
 

@@ -12,7 +12,7 @@ from gfe_companion.runs.store import run_grid
 from gfe_companion.studies import borrowed
 from gfe_companion.studies.adjoint_vs_approximate import BATCH, SOLVERS, advantages, mean_advantage, signed
 from gfe_companion.studies.adjoint_vs_autograd import relative_error
-from gfe_companion.studies.drawing import WIDTH
+from gfe_companion.studies.drawing import WIDTH, plain_ticks
 from gfe_companion.studies.plans import figure3_left
 from gfe_companion.studies.results import Picture, Text, listed
 from gfe_core.adjoint import AdjointGradient, ApproximateGradient, TooCoarse
@@ -62,6 +62,8 @@ def fig_integral(setting: Setting, left_out: pd.DataFrame) -> Picture:
         panels[1].loglog(part.gradient, part.share, **look)
     panels[0].set(xlabel="final time $\\tau$", ylabel="dropped / whole gradient")
     panels[1].set(xlabel="remaining gradient $|\\nabla_z l|$")
+    for axis in (panels[0].xaxis, panels[0].yaxis, panels[1].xaxis):
+        plain_ticks(axis)
     figure.legend(loc="outside lower center", ncols=3, fontsize=8, title="decoder trained on", title_fontsize=8)
     found = "What Eq. (6) drops is largest on the way, and falls towards the minimiser"
     heading = found if past_peak(left_out) == left_out.images.nunique() else "What Eq. (6) drops"

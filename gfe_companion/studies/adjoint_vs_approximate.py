@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from gfe_companion.evidence.intervals import Interval, interval, over_seeds
 from gfe_companion.evidence.paper import paper
@@ -17,7 +18,7 @@ from gfe_companion.runs.profiles import Setting
 from gfe_companion.runs.progress import over
 from gfe_companion.runs.store import run_grid
 from gfe_companion.studies import borrowed
-from gfe_companion.studies.drawing import WIDTH, draw_mean
+from gfe_companion.studies.drawing import WIDTH, draw_mean, spread
 from gfe_companion.studies.plans import ADJOINT_TAU, figure3_left
 from gfe_companion.studies.results import Picture, Table, Text, markdown
 from gfe_core.adjoint import AdjointGradient, ApproximateGradient
@@ -132,13 +133,13 @@ def fig3_left(setting: Setting, curves: pd.DataFrame) -> Picture:
             draw_mean(axes, curve, look, markersize=4)
         _mark_refusals(axes, curves[curves.solver == solver])
         axes.set(xlabel="iterations of 16 images", title=above)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     panels[0].set_ylabel("validation cross-entropy")
-    several = f"mean and 95 % interval, {seeds} seeds" if seeds > 1 else "one seed"
     handles = {
         label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles), fontsize=8)
-    figure.suptitle(f"{finding_of_fig3_left(curves)}\n{title} ({several})", fontsize="medium")
+    figure.suptitle(f"{finding_of_fig3_left(curves)}\n{title} ({spread(seeds)})", fontsize="medium")
     alt = (
         "Validation loss against iterations for the approximate gradient and the full adjoint, "
         f"on a fixed grid and on AMD's path, on {title}. "

@@ -16,7 +16,7 @@ from gfe_companion.runs.progress import over
 from gfe_companion.runs.stiffness import ATOL, RTOL
 from gfe_companion.runs.store import run_grid
 from gfe_companion.studies import borrowed, plans
-from gfe_companion.studies.drawing import WIDTH, draw_mean, plain_ticks
+from gfe_companion.studies.drawing import WIDTH, draw_mean, plain, plain_ticks, spread
 from gfe_companion.studies.encoding_as_gradient_flow import recorded
 from gfe_companion.studies.results import Picture, Table, Text
 from gfe_core.fixed_grid import FixedGrid
@@ -74,10 +74,9 @@ def fig_stiffness(setting: Setting, stages: pd.DataFrame) -> Picture:
     handles = [handle for axes in panels for handle in axes.get_legend_handles_labels()[0]]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8)
     title, grown = setting.load().title, growth(stages)
-    drawn_seeds = f"mean of {seeds} seeds" if seeds > 1 else "one seed"
     fold = grown.end.iloc[-1] / grown.end.iloc[0]
     finding = f"Under the last decoder $\\mu$ is {fold:,.0f} times that under the fresh one"
-    figure.suptitle(f"{finding}\n{title}: medians over images, {drawn_seeds}", fontsize="medium")
+    figure.suptitle(f"{finding}\n{title}: medians over images; {spread(seeds)}", fontsize="medium")
     alt = (
         f"Curvature, dopri5's gradients and its late step against training images, on {title}. "
         f"From the fresh decoder to {grown.index[-1]:,} images "
@@ -97,12 +96,11 @@ def say_stiffness(runs: pd.DataFrame, stages: pd.DataFrame) -> Text:
         f"the curvature at $z_\\tau$ grows **{last.end / first.end:,.0f}-fold**. "
         f"The step that dopri5 takes late in the flow becomes **{first.late_median / last.late_median:.1f} times** "
         f"shorter, and it needs **{last.evaluations / first.evaluations:.1f} times** the gradients "
-        f"(tolerances {RTOL:g} and {ATOL:g} on $z$). "
+        f"(tolerances {plain(RTOL)} and {plain(ATOL)} on $z$). "
         f"{stopped} of {len(stages)} encodings were stopped at {config.limit:,} gradients.\n\n"
         "The dotted line is about the step at which dopri5 loses stability: "
         "where the late step follows it, the flow is stiff. "
-        f"Under the last decoder the late step is {last.late_median * last.end / DOPRI5_BOUND:.1f} times that bound. "
-        "Bands are 95 % intervals over seeds."
+        f"Under the last decoder the late step is {last.late_median * last.end / DOPRI5_BOUND:.1f} times that bound."
     )
 
 

@@ -13,7 +13,7 @@ from gfe_companion.methods import METHODS
 from gfe_companion.runs.profiles import Setting
 from gfe_companion.runs.store import run_grid
 from gfe_companion.studies import plans
-from gfe_companion.studies.drawing import WIDTH, draw_mean, wrapped
+from gfe_companion.studies.drawing import WIDTH, draw_mean, spread, wrapped
 from gfe_companion.studies.results import Picture, listed
 
 BATCH = 16  # images of an iteration
@@ -79,9 +79,8 @@ def fig3_right(setting: Setting, curves: pd.DataFrame) -> Picture:
     axes.yaxis.set_major_formatter("{x:.3g}")
     axes.yaxis.set_minor_formatter("{x:.3g}")
     finding = _draw_relative(beside, relative_to_gfe(curves), count)
-    several = f"mean and 95 % interval, {count} seeds" if count > 1 else "one seed"
     thin = f"; thin: {' or '.join(map(str, sorted(longer)))} of them" * bool(longer)
-    heading = f"{title}, fixed grids of {setting.profile.slices} slices ({several}{thin})"
+    heading = f"{title}, fixed grids of {setting.profile.slices} slices ({spread(count)}{thin})"
     figure.suptitle("\n".join(filter(None, [wrapped(finding), wrapped(heading)])), fontsize="medium")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
     shared = curves.groupby("iterations").seed.nunique()

@@ -16,7 +16,7 @@ from gfe_companion.runs.progress import over
 from gfe_companion.runs.store import run_grid
 from gfe_companion.studies import beyond_plans as plans
 from gfe_companion.studies.borrowed import with_weights
-from gfe_companion.studies.drawing import WIDTH
+from gfe_companion.studies.drawing import WIDTH, plain_ticks
 from gfe_companion.studies.results import Picture, Table
 from gfe_core.accelerated import NesterovAMD, QuasiNewtonAMD
 from gfe_core.adjoint import ApproximateGradient
@@ -121,8 +121,10 @@ def fig8_gradient(setting: Setting, errors: pd.DataFrame) -> Picture:
     axes.axhline(noise, color="grey", linestyle="--", label=f"noise of a batch of {BATCH}")
     axes.set(xscale="log", yscale="log", xlabel="decoder passes an image")
     axes.set_ylabel(r"error of the gradient in $\theta$ (relative)")
+    plain_ticks(axes.xaxis)
+    plain_ticks(axes.yaxis)
     seen = plans.race(setting).optimum.evaluation.images
-    axes.set_title(f"{setting.load().title}: batches of {BATCH}, decoder after {seen:,}")
+    axes.set_title(f"{setting.load().title}: batches of {BATCH}, decoder of {seen:,} images")
     figure.legend(loc="outside lower center", ncols=3, fontsize=8)
     few = mean[mean.trials == FEW].set_index("encoder").error
     alt = f"Relative error of the decoder's gradient against passes. After {FEW} trials: " + ", ".join(

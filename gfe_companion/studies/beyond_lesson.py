@@ -10,16 +10,19 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from torch import Tensor
 
-from gfe_companion.methods import UNCAPPED
+from gfe_companion.methods import GREY, METHODS, UNCAPPED, Look
 from gfe_companion.runs.profiles import Setting
-from gfe_companion.studies.drawing import WIDTH
+from gfe_companion.studies.drawing import WIDTH, percent
 from gfe_companion.studies.results import Picture, Table
 from gfe_core.objective import Objective
 
 NEAR = 0.05  # an encoder has arrived where its mean loss is this much above the lowest, relative
 WORTH = 0.02  # a trial is worth its passes while it lowers the mean loss by this much, relative
 LADDER = (1, 2, 3, 5, 8, 12, 20, 30, 45, 60)  # trials of AMD
-LOOKS = (("#949494", "x", ":"), ("#0173b2", "o", "--"), ("#de8f05", "s", "-."), ("#029e73", "D", "-"))
+LOOKS = (  # AMD, and parts 1 to 3, of which the last is the accelerated encoder
+    METHODS["gfe_amd_uncapped"].look, METHODS["quasi_newton"].look, Look("", "", GREY, "D", "-."),
+    METHODS["gfe_fast"].look,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -80,20 +83,22 @@ def each_helps(found: pd.DataFrame) -> bool:
 def fig_built(setting: Setting, found: pd.DataFrame) -> Picture:
     """The distance to the lowest loss against the number of trials, a curve for each way."""
     figure, axes = plt.subplots(figsize=(WIDTH, 3.6))
-    for (name, group), (color, marker, line) in zip(found.groupby("way", sort=False), LOOKS, strict=False):
+    for (name, group), look in zip(found.groupby("way", sort=False), LOOKS, strict=False):
         group = group[group.gap > 1e-5]
         every = max(1, len(group) // 12)
-        axes.plot(group.trials, group.gap, line, color=color, marker=marker, markevery=every, markersize=4, label=name)
-    axes.axhline(NEAR, color="black", linewidth=0.8, linestyle=":")
-    axes.annotate(f"{NEAR:.0%}", (1, NEAR), (-4, 2), xycoords=("axes fraction", "data"), textcoords="offset points",
-                  ha="right", fontsize=8)  # fmt: skip
-    axes.set(xscale="symlog", yscale="log", xlabel="trials", ylabel="mean loss above the lowest, relative")
+        axes.plot(
+            group.trials, group.gap, label=name, color=look.color, marker=look.marker, linestyle=look.linestyle,
+            markevery=every,
+        )  # fmt: skip
+    axes.axhline(NEAR, color="black", linewidth=0.8, linestyle=":", label=f"{percent(NEAR)} above")
+    axes.set(xscale="symlog", yscale="log", xlabel="trials", ylabel="mean loss above the lowest")
     top = int(found.trials.max())
     ticks = [0, *[k for k in (1, 2, 5, 10, 20, 50, 100, 200) if k <= top]]
     axes.set_xticks(ticks, [str(k) for k in ticks])
     axes.minorticks_off()
     axes.set_xlim(-0.1, top)
     axes.set_ylim(bottom=1e-4)
+    axes.yaxis.set_major_formatter(percent)
     figure.legend(loc="outside lower center", ncols=2, fontsize=8)
     title = setting.load().title
     finding = "each part saves trials" if each_helps(found) else "what each part brings"

@@ -68,9 +68,9 @@ def say_left(gaps: pd.DataFrame) -> Text:
     ae, fast = level.loc["constant", "ae"], level.loc["constant", "gfe_fast"]
     path = gaps[gaps.method == "gfe_amd_uncapped"].sort_values("images").iloc[-1]
     learned = (
-        ": with an inexact encoder and a constant rate, decoder and path learn to fit each other."
+        ". So it is where decoder and path learn to fit each other."
         if path.zero_gap > LITTLE
-        else ": so early in a training it matters little."
+        else ". Here it matters little."
     )
     more = fast.optimum / ae.optimum - 1
     lacks = (

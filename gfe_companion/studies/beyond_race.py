@@ -15,7 +15,7 @@ from gfe_companion.runs.profiles import Setting
 from gfe_companion.runs.race import NEAR, TARGETS
 from gfe_companion.runs.store import run_grid
 from gfe_companion.studies import beyond_plans as plans
-from gfe_companion.studies.drawing import WIDTH
+from gfe_companion.studies.drawing import WIDTH, percent, plain_ticks
 from gfe_companion.studies.results import Picture, Table, Text
 
 NAMED = 6  # encoders that have a name in the figure; the table has all
@@ -107,13 +107,16 @@ def fig8_race(setting: Setting, race: pd.DataFrame) -> Picture:
     for target in TARGETS:
         axes.axhline(target, color="black", linewidth=0.8, linestyle=":")
     axes.set(xscale="log", yscale="log", xlabel="decoder passes an image")
-    axes.set_ylabel("mean loss above the optimum (relative)")
-    on = f"{setting.profile.race_images:,} test images, decoder after {plans.race(setting).optimum.evaluation.images:,}"
+    axes.set_ylabel("mean loss above the optimum")
+    seen = plans.race(setting).optimum.evaluation.images
+    on = f"{setting.profile.race_images:,} test images, decoder of {seen:,} images"
     axes.set_title(f"{setting.load().title}: {on}")
+    plain_ticks(axes.xaxis)
+    axes.yaxis.set_major_formatter(percent)
     figure.legend(loc="outside lower center", ncols=3, fontsize=8)
     near = min(TARGETS)
     passes = fewest(race, near).passes
-    alt = f"How far above the optimum each encoder is after how many passes. To {_percent(near)}: " + "; ".join(
+    alt = f"How far above the optimum each encoder is after how many passes. To {percent(near)}: " + "; ".join(
         f"{name} {passes[name]:,.0f}" if name in passes else f"{name} not reached" for name in drawn
     )
     return Picture("fig8_race", figure, f"{alt}.", race)
@@ -126,11 +129,11 @@ def table_race(setting: Setting, race: pd.DataFrame) -> Table:
         found = fewest(race, target)
         for name, row in rows.items():
             passes, seconds = (found.passes[name], found.seconds[name]) if name in found.index else (None, None)
-            row[f"passes to {_percent(target)}"] = "not reached" if passes is None else f"{passes:,.0f}"
-            row[f"seconds to {_percent(target)}"] = "-" if seconds is None else f"{seconds:.2f}"
+            row[f"passes to {percent(target)}"] = "not reached" if passes is None else f"{passes:,.0f}"
+            row[f"seconds to {percent(target)}"] = "-" if seconds is None else f"{seconds:.2f}"
     for name, gap in race.groupby("encoder").gap.min().items():
         rows[name]["nearest"] = f"{max(gap, 0):.2%}"
-    said = " and ".join(map(_percent, TARGETS))
+    said = " and ".join(map(percent, TARGETS))
     title = f"Decoder passes an image to within {said} of the optimum, {setting.profile.race_images:,} test images"
     notes = (
         "On the first seed's decoder, trained by the accelerated encoder; “warm” encoders start where that training "
@@ -153,16 +156,12 @@ def say_pays(setting: Setting, times: pd.DataFrame, race: pd.DataFrame) -> Text:
     if not (np.isfinite(saved) and np.isfinite(near)):
         return Text(
             "In this profile GFE does not come down to the autoencoder's last loss, or no warm encoder comes within "
-            f"{_percent(target)} of the optimum."
+            f"{percent(target)} of the optimum."
         )
-    cost = f"Encoding to within {_percent(target)} takes {1000 * near:.2f} ms an image"
+    cost = f"Encoding to within {percent(target)} takes {1000 * near:.2f} ms an image"
     if saved <= 0:
         return Text(f"{cost}, and training saves no time in this profile: encoding pays for its lower loss alone.")
     return Text(
         f"{cost}, training saves {saved:.0f} s: it pays until **{saved / near:,.0f}** images are to be encoded; then, "
         "for its lower loss alone."
     )
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:g} %"

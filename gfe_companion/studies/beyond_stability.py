@@ -8,24 +8,23 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from gfe_companion.evidence.intervals import interval
-from gfe_companion.methods import FAST
+from gfe_companion.methods import FAST, METHODS
 from gfe_companion.runs.profiles import Setting
 from gfe_companion.studies import beyond_plans as plans
 from gfe_companion.studies.beyond_clock import seeds_said
 from gfe_companion.studies.beyond_optimum import beside_optimum
-from gfe_companion.studies.drawing import WIDTH
+from gfe_companion.studies.drawing import WIDTH, plain, plain_ticks
 from gfe_companion.studies.results import Picture, Table, Text
 
 COLUMNS = ["remedy", "seed", "images", "own", "optimum", "from_zero", "agree", "norm"]
 MARKS = {
-    "own": ("own encoder", "o", "C0"),
+    "own": ("own encoder", "o", METHODS["gfe_fast"].look.color),
     "optimum": ("optimum", "|", "black"),
-    "from_zero": ("BFGS from zero", "x", "C1"),
+    "from_zero": ("BFGS from zero", "x", METHODS["quasi_newton"].look.color),
 }
 SHORT = 1000.0  # a mean |z| below this is short
 MARGIN = 10.0  # times the weakest penalty that holds is the chosen one
 NO_REMEDY = "none"
-LOSSES = (0.08, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3)  # where the axis of losses may have ticks
 
 
 def runs_of_stability(setting: Setting) -> pd.DataFrame:
@@ -50,17 +49,18 @@ def fig8_stability(setting: Setting, stability: pd.DataFrame) -> Picture:
     figure, panels = plt.subplots(1, 2, figsize=(WIDTH, 4.0), sharey=True, width_ratios=[3, 2])
     places = stability.remedy.map(list(ended).index)
     for column, (label, marker, color) in MARKS.items():
-        panels[0].plot(stability[column], places, marker, color=color, linestyle="none", label=label)
-    panels[1].plot(stability.norm, places, "o", color="C0")
+        panels[0].plot(stability[column], places, marker, color=color, linestyle="none", label=label, mew=1.5)
+    panels[1].plot(stability.norm, places, "o", color=METHODS["gfe_fast"].look.color)
     labels = [f"{name}\n({count} of {seeds} collapsed)" if count else name for name, count in ended.items()]
     panels[0].set_yticks(range(len(ended)), labels, fontsize=8)
     panels[0].set_ylim(len(ended) - 0.4, -0.6)
     for axes, said in zip(panels, ("test cross-entropy", "mean |z|"), strict=True):
         axes.set(xscale="log", xlabel=said)
     _clip(panels[0], stability[list(MARKS)].to_numpy())
-    low, high = panels[0].get_xlim()
-    _ticks(panels[0], [loss for loss in LOSSES if low < loss < high])
-    _ticks(panels[1], decades(*panels[1].get_xlim()))
+    plain_ticks(panels[0].xaxis)
+    marks = decades(*panels[1].get_xlim())
+    panels[1].set_xticks(marks, [plain(mark) for mark in marks])
+    panels[1].minorticks_off()
     until = f"{setting.profile.stability_images:,}"
     figure.legend(loc="outside lower center", ncols=3, fontsize=8)
     heading = f"{setting.load().title}, after {until} training images; a mark for each seed"
@@ -88,11 +88,6 @@ def decades(low: float, high: float) -> list[float]:
     steps = (1,) if high > 1e3 * low else (1, 3)
     marks = [step * 10.0**power for power in range(-1, 12) for step in steps if low <= step * 10.0**power <= high]
     return marks[:: 1 + len(marks) // 4]
-
-
-def _ticks(axes: Axes, marks: list[float]) -> None:
-    axes.set_xticks(marks, [f"{mark:g}" for mark in marks])
-    axes.minorticks_off()
 
 
 def _said(name: str, group: pd.DataFrame) -> str:

@@ -72,7 +72,7 @@ def table_excess(setting: Setting, found: pd.DataFrame) -> Table:
         f"{several(setting)}. The second column is a share of our own loss: GFE-amd's test images encoded by up to "
         f"{UNCAPPED.max_trials} trials of AMD, against the lowest loss that quasi-Newton encoders find from zero and "
         f"from there, on the first {setting.profile.excess_images:,} test images. The accelerated GFE has had as many "
-        f"training images as GFE-amd.{epoch}",
+        f"training images as uncapped GFE-amd.{epoch}",
     )  # fmt: skip
 
 

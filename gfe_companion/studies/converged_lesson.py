@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.ticker import PercentFormatter
 from torch import Tensor
 
 from gfe_companion.evidence.intervals import interval
@@ -100,12 +101,12 @@ def fig_lesson(setting: Setting, found: pd.DataFrame) -> Picture:
     axes.plot(mean.index, mean, color=look.color, marker=look.marker, label="uncapped AMD, on GFE's decoder")
     label = "the AE's encoder, on the AE's decoder"
     axes.axhline(max(at[AE], SMALLEST), color=of_ae.color, linestyle=of_ae.linestyle, label=label)
-    axes.set(xscale="log", yscale="log", xlabel="trials of AMD", ylabel="loss above the lowest, relative")
+    axes.set(xscale="log", yscale="log", xlabel="trials of AMD", ylabel="loss above the lowest")
     axes.set_xticks(mean.index, [f"{trials:,}" for trials in mean.index])
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.minorticks_off()
     figure.legend(loc="outside lower center", ncols=2, fontsize=8)
-    said = f"Within {at[GFE]:.1%} of what its decoder can draw after {mean.index.max():,} trials of AMD; "
-    said += f"within {at[AE]:.1%} by the AE's encoder"
+    said = f"Above the lowest loss: AMD {at[GFE]:.1%} ({mean.index.max()} trials), the AE's encoder {at[AE]:.1%}"
     count = found.image.nunique()
     figure.suptitle(f"{wrapped(said)}\n({setting.load().title}, {count} test images)", fontsize="medium")
     spoken = ", ".join(f"{trials}: {value:.1%}" for trials, value in mean.items())
@@ -118,8 +119,8 @@ def say_lesson(found: pd.DataFrame) -> Text:
     last = lasting(found).groupby("method")
     at, mean, most = last.excess.mean(), last.share.mean(), last.share.max()
     return Text(
-        f"Of the loss of {SHORT[GFE]}, {mean[GFE]:.1%} is the encoding's on these images (at most "
-        f"{most[GFE]:.1%}, on one of them), and of the loss of the {SHORT[AE]} {mean[AE]:.1%} (at most "
-        f"{most[AE]:.1%}). The rest is what each decoder cannot draw. "
-        f"The mean excesses are {at[GFE]:.1%} and {at[AE]:.1%}."
+        f"The mean excess is {at[GFE]:.1%} by AMD, and {at[AE]:.1%} by the AE's encoder. As a share of the loss, "
+        f"$e / (1 + e)$, the encoding misses {mean[GFE]:.1%} of that of {SHORT[GFE]} (at most {most[GFE]:.1%}, on one "
+        f"of these images), and {mean[AE]:.1%} of that of the {SHORT[AE]} (at most {most[AE]:.1%}). "
+        "The rest is what each decoder cannot draw."
     )

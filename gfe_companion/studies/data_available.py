@@ -5,7 +5,7 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from gfe_companion.evidence.available import GFE_BY, images_for_the_same
 from gfe_companion.evidence.intervals import Interval, interval, over_seeds
@@ -14,7 +14,7 @@ from gfe_companion.runs.profiles import Setting
 from gfe_companion.runs.store import run_grid
 from gfe_companion.studies import data_plans as plans
 from gfe_companion.studies.data_plans import AE, GFE
-from gfe_companion.studies.drawing import WIDTH, draw_mean, wrapped
+from gfe_companion.studies.drawing import WIDTH, draw_mean, spread, wrapped
 from gfe_companion.studies.results import Picture, Table, Text
 
 COLUMNS = ["dataset", "method", "seed", "available", "images", "seconds", "encoder", "training", "validation", "test"]
@@ -24,7 +24,6 @@ LOOKS = {
     (GFE, "own"): METHODS[GFE].look,
 }
 DECODER = (GFE, "optimum"), f"{METHODS[GFE].look.short}, at the optimum"  # for the table alone: it lies close to GFE
-LOSSES = tuple(range(7, 10)) + tuple(range(10, 42, 2))  # hundredths where an axis of losses may have ticks
 
 
 def runs_of_available(setting: Setting) -> pd.DataFrame:
@@ -64,14 +63,15 @@ def fig_available(setting: Setting, runs: pd.DataFrame) -> Picture:
             series = part[(part.method == method) & (part.encoder == encoder)]
             means = over_seeds(series.assign(x=series.available), ["available"], "test", "x")
             draw_mean(axes, means, look)
-            axes.vlines(means.x, means.low, means.high, color=look.color, linewidth=1)  # seen where a point is alone
+            low, high = means["mean"] - means.reach, means["mean"] + means.reach
+            axes.vlines(means.x, low, high, color=look.color, linewidth=1)  # seen where a point is alone
         axes.set(xscale="log", yscale="log", xlabel="images available", title=setting.load(name).title)
         axes.title.set_fontsize(9)
         _ticks(axes, sorted(set(chosen.available)), part.test)
     panels[0][0].set_ylabel("test cross-entropy")
     found = images_for_the_same(chosen[chosen.dataset == setting.dataset], setting.profile.available_reference)
     counts = chosen.groupby(["dataset", "available"]).seed.nunique()
-    about = over_how_many(*counts)
+    about = spread(*counts)
     figure.suptitle(f"{wrapped(found.said())}\n({setting.load().title}; {about})", fontsize="medium")
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
     alt = f"Test loss against images available. {found.said()}. {_spoken(setting, chosen)}"
@@ -87,9 +87,10 @@ def over_how_many(*seeds: int) -> str:
 def _ticks(axes: Axes, images: list[int], losses: pd.Series) -> None:
     """Ticks at the numbers of images and at round losses, no more than fit."""
     axes.set_xticks(images, [f"{n / 1000:.2g}k" if n >= 1000 else f"{n}" for n in images], fontsize=8)
-    marks = [loss / 100 for loss in LOSSES if 0.97 * losses.min() <= loss / 100 <= 1.03 * losses.max()]
-    marks = marks[:: 1 + len(marks) // 7]
-    axes.set_yticks(marks, [f"{mark:g}" for mark in marks], fontsize=8)
+    low, high = 0.98 * losses.min(), 1.02 * losses.max()
+    marks = [mark for mark in MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(low, high) if low <= mark <= high]
+    digits = 2 if all(abs(mark - round(mark, 2)) < 1e-9 for mark in marks) else 3
+    axes.set_yticks(marks, [f"{mark:.{digits}f}" for mark in marks], fontsize=8)
     axes.minorticks_off()
     axes.yaxis.set_minor_formatter(NullFormatter())
 

@@ -6,7 +6,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator
 
 from gfe_companion.datasets import REGISTRY
 from gfe_companion.evidence.intervals import Interval, interval, over_seeds
@@ -16,8 +15,9 @@ from gfe_companion.runs.configs import RunConfig
 from gfe_companion.runs.profiles import Setting
 from gfe_companion.runs.store import run_grid
 from gfe_companion.studies import data_plans, plans
-from gfe_companion.studies.drawing import WIDTH, draw_mean, plain
+from gfe_companion.studies.drawing import WIDTH, draw_mean, plain_ticks, spread, wrapped
 from gfe_companion.studies.results import Picture, Table, Text
+from gfe_companion.studies.same_images import beside_ae
 
 DATASETS: tuple[str, ...] = tuple(REGISTRY)
 AE, GFE = "ae", "gfe_amd_uncapped"  # the two that every profile runs, and that sentences compare
@@ -31,10 +31,10 @@ def needs(setting: Setting) -> list[RunConfig]:
 
 
 def runs_of_table1(setting: Setting) -> pd.DataFrame:
-    """Table 1's tests: columns images, method, seed, config, run, test_loss (the mean over its images)."""
+    """Table 1's tests: columns images, method, seed, config, run, test_loss (its mean) and that of `beside_ae`."""
     plan = plans.table1(setting)
     runs = run_grid(plan.config, setting)
-    return plan.assign(run=runs, test_loss=[run.history.loss.mean() for run in runs])
+    return beside_ae(plan.assign(run=runs, test_loss=[run.history.loss.mean() for run in runs]), ["images", "seed"])
 
 
 def curves_of_fig4(setting: Setting) -> pd.DataFrame:
@@ -56,18 +56,17 @@ def summary(curves: pd.DataFrame, x: str) -> pd.DataFrame:
 
 def _drawn(setting: Setting, curves: pd.DataFrame, x: str, what: str, label: str) -> Figure:
     figure, axes = plt.subplots(figsize=(WIDTH, 4.3))
-    by_method, count = dict(list(summary(curves, x).groupby("method"))), len(setting.seeds)
+    means = summary(curves, x)
+    by_method, seeds = dict(list(means.groupby("method"))), means.seeds
     for method in (name for name in METHODS if name in by_method):
         draw_mean(axes, by_method[method], METHODS[method].look)
     axes.set(xscale="log", xlabel=label, ylabel="validation cross-entropy")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
-    axes.xaxis.set_major_formatter(plain)
-    axes.xaxis.set_minor_formatter("")
-    several = "one seed" if count == 1 else f"mean and 95 % interval, up to {count} seeds"
+    plain_ticks(axes.xaxis)
     finding = "Validation loss" if (factor := factor_to_equal_loss(setting, curves, x)) is None else (
         f"The AE needs {factor:.2g} times the {what} for the loss of {METHODS[GFE].look.short}"
     )  # fmt: skip
-    axes.set_title(f"{finding}\n{setting.load().title} ({several})")
+    lines = (finding, f"{setting.load().title} ({spread(*seeds)})")
+    axes.set_title("\n".join(wrapped(line, 0.85 * WIDTH) for line in lines))
     figure.legend(loc="outside lower center", ncols=2, fontsize=8)
     return figure
 
@@ -81,8 +80,7 @@ def factor_to_equal_loss(setting: Setting, curves: pd.DataFrame, x: str) -> floa
     ours = ours[ours.images <= setting.profile.table1_images[-1]]
     if ours.empty or ae.empty or ae["mean"].min() > ours["mean"].iloc[-1]:
         return None
-    needed = np.exp(np.interp(-ours["mean"].iloc[-1], -ae["mean"].cummin(), np.log(ae.x)))
-    return float(needed / ours.x.iloc[-1])
+    return float(np.exp(np.interp(-ours["mean"].iloc[-1], -ae["mean"].cummin(), np.log(ae.x))) / ours.x.iloc[-1])
 
 
 def _spoken(curves: pd.DataFrame) -> str:
@@ -159,14 +157,14 @@ def table1(setting: Setting, runs: pd.DataFrame) -> Table:
     slow = [METHODS[name].look.short for name in set(runs.method) if METHODS[name].slow]
     literal = f", {' and '.join(slow)} on {profile.slow_test_images:,} spread evenly over them" if slow else ""
     return Table(
-        "table1", runs[["images", "method", "seed", "test_loss"]],
+        "table1", runs[["images", "method", "seed", "test_loss", "ae_loss"]],
         pd.DataFrame(list(zip(*cells, strict=True)), columns=names),
         f"Table 1 on {dataset.title}: test cross-entropy, mean ± 95 % interval, seeds {seeds}",
         f"The AE's own encoder is tested on all {len(dataset.test.images):,} test images, "
         f"every other method on the first {tested:,}{literal}. "
         f"Uncapped AMD departs from the paper: s_max = {UNCAPPED.s_max:g}, "
         f"s grows from the last accepted step, {UNCAPPED.max_trials} trials at most, "
-        "also in \u201cAE, then AMD\u201d. "
+        "also in \u201cAE, then AMD\u201d. Verdicts compare each method with the AE on the same test images. "
         "Printed numbers stand beside ours with the verdict on them, by the scorecard's rule.",
     )  # fmt: skip
 

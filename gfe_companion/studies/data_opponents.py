@@ -30,6 +30,7 @@ COLUMNS = [
     "last",
 ]
 PANELS = {"own": "by its own encoder", "optimum": "encoded at the optimum"}
+NAMED = {AE: METHODS[AE].look.short, GFE: "accelerated GFE"}  # in sentences
 SPLITS = {"validation": "held out", "training": "to learn from"}
 
 
@@ -78,7 +79,7 @@ def say_gaps(setting: Setting, runs: pd.DataFrame) -> Text:
         for encoder, said in PANELS.items():
             at = chosen[(chosen.method == method) & (chosen.encoder == encoder)]
             parts.append(
-                f"{METHODS[method].look.short} {said} {interval(at.training):.3f} and {interval(at.test):.3f}, "
+                f"{NAMED[method]} {said} {interval(at.training):.3f} and {interval(at.test):.3f}, "
                 f"a gap of {interval(at.test - at.training):.3f}"
             )
     return Text(f"Loss of images to learn from and of test images, at the best point: {'; '.join(parts)}.")

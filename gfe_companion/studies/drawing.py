@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from gfe_companion.methods import Look
 
@@ -42,11 +42,26 @@ def style() -> None:
 
 
 def draw_mean(axes: Axes, curve: pd.DataFrame, look: Look, **changed: object) -> None:
-    """A curve of :func:`over_seeds`, its interval shaded; ``changed`` overrides what ``look`` says."""
+    """A curve of :func:`over_seeds`; ``changed`` overrides what ``look`` says.
+
+    Its interval is shaded where there are three seeds or more; two seeds are thin lines.
+    """
     drawn: dict[str, Any] = {"color": look.color, "marker": look.marker, "linestyle": look.linestyle}
     drawn |= {"label": look.label} | changed
     axes.plot(curve.x, curve["mean"], **drawn)
-    axes.fill_between(curve.x, curve.low, curve.high, color=drawn["color"], alpha=0.2, linewidth=0)
+    low, high, two = curve["mean"] - curve.reach, curve["mean"] + curve.reach, curve.seeds == 2
+    axes.fill_between(curve.x, low, high, where=~two, color=drawn["color"], alpha=0.2, linewidth=0)
+    for seed in (low, high) if two.any() else ():
+        axes.plot(curve.x, seed.where(two), color=drawn["color"], linewidth=0.6, alpha=0.7)
+
+
+def spread(*seeds: int) -> str:
+    """What :func:`draw_mean` draws of means over so many ``seeds`` each, in words."""
+    if max(seeds, default=1) == 1:
+        return "one seed"
+    said = " to ".join(map(str, sorted({min(seeds), max(seeds)})))
+    kind = "range" if max(seeds) == 2 else "95 % interval" + ", of two seeds their range" * (2 in seeds)
+    return f"mean and {kind}; {said} seeds"
 
 
 def wrapped(title: str, inches: float = WIDTH, size: float | str = "medium") -> str:
@@ -68,14 +83,19 @@ def plain(value: float, _: object = None) -> str:
     return f"$10^{{{int(power)}}}$" if digits == "1" else f"${digits} \\times 10^{{{int(power)}}}$"
 
 
+def percent(share: float, _: object = None) -> str:
+    """A share as people write it, at a tick and elsewhere: 0.1 %."""
+    return f"{100 * share:g} %"
+
+
 def plain_ticks(axis: Axis) -> None:
-    """Ticks with plain numbers at 1, 10, ... on a logarithmic ``axis``, and between them where it spans little.
+    """Ticks with plain numbers at 1, 10, ... on a logarithmic ``axis``; where it spans little, at other round numbers.
 
     To be called when all is drawn.
     """
     low, high = axis.get_view_interval()
     decades = math.log10(high / low)
     subs = (1,) if decades > 3 else (1, 3) if decades > 1.3 else (1, 2, 3, 5, 7)
-    axis.set_major_locator(LogLocator(subs=subs))
+    axis.set_major_locator(LogLocator(subs=subs) if decades > 0.7 else MaxNLocator(5, steps=[1, 2, 5, 10]))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(plain)

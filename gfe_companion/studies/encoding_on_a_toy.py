@@ -60,7 +60,8 @@ def fig_toy(objective: Objective, z_true: Tensor, walks: pd.DataFrame) -> Pictur
         right.plot(walk.trials, walk.loss - lowest, **drawn, markevery=4, label=name)
     left.plot(*z_true[0], marker="*", markersize=14, color="white", markeredgecolor="black")
     left.annotate("$z^*$", z_true[0].tolist(), (8, 6), textcoords="offset points")
-    left.annotate("$z(0) = 0$", (0, 0), (-8, -16), textcoords="offset points")
+    paper = {"boxstyle": "round,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.7}
+    left.annotate("$z(0) = 0$", (0, 0), (-8, -16), textcoords="offset points", bbox=paper)
     left.set(xlabel="$z_1$", ylabel="$z_2$", title="the landscape $l(y, D(z))$", xlim=(-0.6, 2.2), ylim=(-0.6, 2.0))
     right.set(xlabel="trial steps spent", ylabel="$l - l(z^*)$", title="the convergence curve")
     right.set(yscale="log", ylim=(1e-13, 2))

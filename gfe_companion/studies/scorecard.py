@@ -17,7 +17,7 @@ from gfe_companion.evidence.scorecard import NEAR, THE_PAPER, agreement, caution
 from gfe_companion.methods import METHODS
 from gfe_companion.runs.configs import RunConfig
 from gfe_companion.runs.profiles import Setting
-from gfe_companion.studies.drawing import WIDTH
+from gfe_companion.studies.drawing import WIDTH, spread, wrapped
 from gfe_companion.studies.results import Picture, Table, Text, markdown
 from gfe_core.amd import AMD
 from gfe_core.models import Decoder
@@ -81,11 +81,11 @@ def say_rules(judged: pd.DataFrame) -> Text:
 
 
 def fig_numbers(setting: Setting, found: pd.DataFrame) -> Picture:
-    """How far our mean lies from each printed number, with its interval; the band is what counts as near."""
+    """How far our mean lies from each printed number, with what its seeds span; the band is what counts as near."""
     found = found.sort_values(["table", "method"], kind="stable").reset_index(drop=True)
     figure, axes = plt.subplots(figsize=(WIDTH, 1.2 + 0.23 * max(len(found), 4)))
     for place, row in enumerate(found.itertuples()):
-        look, half = METHODS[row.method].look, (row.high - row.low) / 2 / row.printed
+        look, half = METHODS[row.method].look, Interval(row.mean, row.high - row.mean, row.seeds).reach / row.printed
         axes.errorbar(row.deviation, place, xerr=half, color=look.color, marker=look.marker, capsize=2)
     axes.axvspan(-NEAR, NEAR, color="gray", alpha=0.2, linewidth=0)
     axes.axvline(0, color="gray", linewidth=0.8)
@@ -94,9 +94,10 @@ def fig_numbers(setting: Setting, found: pd.DataFrame) -> Picture:
     axes.invert_yaxis()
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:+.0%}")
     axes.set_xlabel("our mean, against the printed number")
-    axes.set_title(f"The paper's printed losses and ours ({setting.profile.name} profile)")
+    heading = f"The paper's printed losses and ours, {setting.profile.name} profile ({spread(*found.seeds)})"
+    figure.suptitle(wrapped(heading), fontsize="medium")
     alt = (
-        f"Deviation of our losses from {len(found)} printed numbers of the paper, with 95 % intervals: "
+        f"Deviation of our losses from {len(found)} printed numbers of the paper ({spread(*found.seeds)}): "
         f"{counted(found.verdict)}."
     )
     return Picture("fig_09_numbers", figure, alt, found)

@@ -19,7 +19,7 @@ from gfe_companion.runs.profiles import Setting
 from gfe_companion.runs.store import run_grid
 from gfe_companion.studies import plans
 from gfe_companion.studies.converged_models import several
-from gfe_companion.studies.drawing import WIDTH, wrapped
+from gfe_companion.studies.drawing import WIDTH, spread, wrapped
 from gfe_companion.studies.results import Picture, Table, Text
 
 GFE, AE = "gfe_amd_uncapped", "ae"
@@ -90,10 +90,10 @@ def _maps(setting: Setting, points: pd.DataFrame, name: str, data: str) -> Pictu
     colors, when, title = plt.get_cmap("tab10"), stage_in_words(setting, data), setting.load().title
     for axes, method in zip(panels, (GFE, AE), strict=True):
         own_map = part[part.method == method]
-        places = number_places(own_map)
+        places, size = number_places(own_map), min(9.0, 10_000 / len(own_map))  # fewer points may be larger
         for label, own in own_map.groupby("label"):
             color = colors(int(label) % colors.N)
-            axes.scatter(own.x, own.y, s=2, color=color, rasterized=True, linewidth=0)
+            axes.scatter(own.x, own.y, s=size, color=color, rasterized=True, linewidth=0)
             box = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": color}
             axes.text(*places[int(label)], str(label), ha="center", va="center", fontsize=9, weight="bold", bbox=box)
         heading = f"{METHODS[method].look.short}, {when}"
@@ -162,7 +162,7 @@ def fig_measures(setting: Setting, means: pd.DataFrame, pixels: pd.Series) -> Pi
         for shift, method in ((-0.08, GFE), (0.08, AE)):
             look, values = METHODS[method].look, [over[data, method, measure] for data in STAGES]
             drawn: dict[str, Any] = {"color": look.color, "marker": look.marker, "linestyle": look.linestyle}
-            middle, half = [value.mean for value in values], [value.high - value.mean for value in values]
+            middle, half = [value.mean for value in values], [value.reach for value in values]
             axes.errorbar([shift, 1 + shift], middle, half, capsize=3, label=look.short, **drawn)
         if measure in pixels:
             axes.axhline(pixels[measure], color="gray", linestyle=":", label="pixels")
@@ -173,10 +173,9 @@ def fig_measures(setting: Setting, means: pd.DataFrame, pixels: pd.Series) -> Pi
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8)
     title, count = setting.load().title, means.seed.nunique()
-    over_what = "one seed" if count == 1 else f"{count} seeds, 95 % intervals"
     found = f"After {setting.profile.few_images:,} images GFE's latents name more images right than the AE's"
     heading = wrapped(found if ahead_after_few(means) else "Structure of the latents by class")
-    figure.suptitle(f"{heading}\n{wrapped(f'{title} ({over_what})')}", fontsize="medium")
+    figure.suptitle(f"{heading}\n{wrapped(f'{title} ({spread(count)})')}", fontsize="medium")
     spoken = [
         f"{name}: "
         + ", ".join(

@@ -20,6 +20,7 @@ def made(favourable=True, seeds=3):
     table1 = [(i, m, s, loss + d) for i in (480, 960) for m, loss in methods.items() for s, d in tiny.items()]
     near = methods if not favourable else {"ae": 0.1, AMD: 0.099, "ae_then_amd": 0.1}
     table2 = [(name, m, s, loss + d / 100) for name in SETS for m, loss in near.items() for s, d in tiny.items()]
+    ae_of_2 = {s: near["ae"] + d / 100 for s, d in tiny.items()}
     drawn = [(name, i, m, loss + i / 1e4) for name in SETS[::2] for i in range(3) for m, loss in methods.items()]
     curve = [
         (m, s, i, i * cost * (1 + d), loss * 480 / i)
@@ -52,8 +53,8 @@ def made(favourable=True, seeds=3):
     return {
         "fig_01_path": frame([(n, 1.0 - 0.1 * n * (1 if favourable else -1)) for n in range(5)], "step loss"),
         "fig1": frame(flows, "method iteration t loss"),
-        "table1": frame(table1, "images method seed test_loss"),
-        "table2": frame(table2, "dataset method seed test_loss"),
+        "table1": frame(table1, "images method seed test_loss").assign(ae_loss=lambda f: f.seed.map(tiny) + worse),
+        "table2": frame(table2, "dataset method seed test_loss").assign(ae_loss=lambda f: f.seed.map(ae_of_2)),
         "table_05_gain": frame([(480, s, worse - better + d) for s, d in tiny.items()], "images seed gain"),
         "fig4_left": frame(curve, "method seed images seconds validation_loss"),
         "fig4_right": frame(curve, "method seed images seconds validation_loss"),

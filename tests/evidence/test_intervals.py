@@ -66,3 +66,13 @@ def test_curves_over_seeds_have_a_mean_and_an_interval_at_each_point():
 def test_a_sign_is_asked_of_the_mean_alone():
     assert f"{interval([0.01, 0.03]):+.1%}" == "+2.0% ± 12.7%"
     assert f"{interval([-0.02]):+.1%}" == "-2.0%"
+
+
+@pytest.mark.parametrize(
+    ("values", "reach"),
+    [([0.3], 0.0), ([0.2, 0.5], 0.15), ([0.2, 0.3, 0.7], interval([0.2, 0.3, 0.7]).half), ([math.nan], 0.0)],
+)
+def test_figures_draw_an_interval_from_three_seeds_on_and_of_two_the_seeds(values, reach):
+    found = interval(values)
+    assert found.reach == pytest.approx(reach)
+    assert len(values) != 2 or found.half > 10 * reach  # what is judged is the interval all the same

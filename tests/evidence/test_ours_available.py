@@ -49,7 +49,7 @@ def test_what_is_measured_is_named_by_data_set_where_there_are_several():
     said = ours.ours_fewer_images_available(lambda name: made()).measured
     assert "480: 0.1000 ± 0.0025" in said and "mnist" not in said
     frame = made(datasets=("fashion_mnist", "segmented_mnist"))
-    assert "fashion_mnist 480: 0.1000" in ours.ours_fewer_images_elsewhere(lambda name: frame).measured
+    assert "FashionMNIST 480: 0.1000" in ours.ours_fewer_images_elsewhere(lambda name: frame).measured
 
 
 def test_the_optimum_repairs_where_it_lowers_the_loss_of_the_ae():

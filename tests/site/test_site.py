@@ -7,11 +7,12 @@ from urllib.parse import unquote
 import nbformat
 import pytest
 from bs4 import BeautifulSoup
+from fontTools.ttLib import TTFont
 
 from gfe_companion.runs.profiles import ROOT, Setting
 from gfe_companion.site import report
 from gfe_companion.site.glossary import Glossary
-from gfe_companion.site.pages import Page
+from gfe_companion.site.pages import Page, in_boxes
 from gfe_companion.site.prose import plain, slug, to_html
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
@@ -89,7 +90,8 @@ def test_a_page_has_its_contents_and_folded_code(site):
         titles = [link.get_text() for link in soup.select("nav.pages a")]
         assert len(titles) == len(NOTEBOOKS) and not [title for title in titles if re.match(r"\d", title)]
         assert len(soup.select("nav.pages a[aria-current]")) == 1
-        cells = [c for c in nbformat.read(notebook, as_version=4).cells if c.cell_type == "code" and c.source.strip()]
+        shown = [c for c in nbformat.read(notebook, as_version=4).cells if "install" not in c.metadata.get("tags", [])]
+        cells = [c for c in shown if c.cell_type == "code" and c.source.strip()]
         folded = soup.select("details.code")
         assert len(folded) == len(cells) and not [details for details in folded if details.has_attr("open")]
         assert soup.find("button", id="fold") and soup.find("button", id="dark")
@@ -181,5 +183,22 @@ def test_colours_have_the_contrast_of_wcag_aa_in_both_themes():
 
 
 def test_styles_and_scripts_ask_for_nothing_from_elsewhere():
-    for path in ASSETS.iterdir():
-        assert not re.search(r"https?://|@import|url\(|fetch\(|XMLHttp", path.read_text()), path.name
+    for path in [*ASSETS.glob("*.css"), *ASSETS.glob("*.js")]:
+        assert not re.search(r"https?://|@import|url\((?!\"[\w.]+\"\))|fetch\(|XMLHttp", path.read_text()), path.name
+
+
+def test_intervals_in_tables_stay_on_a_line():
+    soup = BeautifulSoup(to_html("a ± b\n\n| loss |\n| --- |\n| **0.1 ± 0.2** |"), "html.parser")
+    in_boxes(soup)
+    assert soup.p.text == "a ± b" and soup.td.text == "0.1\u00a0±\u00a00.2"
+
+
+def test_formulas_have_the_font_that_places_their_indices(site):
+    folder, pages = site
+    style = (folder / "assets" / "report.css").read_text()
+    font = folder / "assets" / re.search(r'@font-face[^}]*url\("([^"]+)"\)', style)[1]
+    with TTFont(font) as opened:
+        drawn, tables = opened.getBestCmap(), set(opened.keys())
+    assert "MATH" in tables and (folder / "assets" / "math.LICENSE.txt").exists()
+    used = {sign for soup in pages.values() for formula in soup.find_all("math") for sign in formula.get_text()}
+    assert not {sign for sign in used if sign.strip() and ord(sign) not in drawn}

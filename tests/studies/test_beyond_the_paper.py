@@ -89,6 +89,14 @@ def test_the_clock_says_when_the_autoencoders_last_loss_is_reached(setting):
     assert beyond_clock.table_verdict(setting, late, times).shown.iloc[0]["GFE below the AE"] == "no time in common"
 
 
+def test_the_price_of_an_image_is_beside_how_many_it_takes():
+    said = beyond_clock.say_price(BOTH)
+    assert "costs the accelerated GFE 2.0 times" in said  # 6 s for 300 images, the AE 10 s for 1,000
+    assert "after 14.1% of the AE's images" in said  # halfway from 100 to 200, in logarithms
+    late = BOTH.assign(loss=BOTH.loss.where(BOTH.method == "ae", BOTH.loss + 1))
+    assert "does not come down" in beyond_clock.say_price(late)
+
+
 def test_the_auto_decoders_best_rate_is_that_of_the_lowest_validation_loss(setting):
     rows = [(0.1, 0, 100, 3.0, 0.3), (2.0, 0, 100, 3.0, 0.2), (0.1, 0, 1000, 3.0, 0.1), (2.0, 0, 1000, 3.0, 0.15)]
     stored = pd.DataFrame([*rows, (2.0, 1, 1000, 3.0, 0.01)], columns=["rate", "seed", "images", "seconds", "loss"])

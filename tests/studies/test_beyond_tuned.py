@@ -127,13 +127,13 @@ def test_the_table_has_the_mean_of_seeds_between_trainings_and_nothing_outside(s
     row = shown[(shown["decoder trained as"] == "AE") & (shown["test images encoded"] == "at the optimum")].iloc[0]
     assert row["5 s"] == "0.1801", "the mean of both seeds"
     assert row["10 s"] == "0.1351", "halfway in logarithms"
-    assert row["50 s"] == "-"
+    assert "50 s" not in shown, "no training took so long"
 
 
 def test_the_figure_draws_four_curves_and_says_until_when(setting):
     picture = beyond_tuned.fig8_tuned(setting, frame())
     axes = picture.figure.axes[0]
-    assert len(axes.get_lines()) == 4 and picture.data.chosen.any()
+    assert len(axes.get_legend_handles_labels()[0]) == 4 and picture.data.chosen.any()
     assert "until 18 s" in picture.alt, picture.alt
 
 

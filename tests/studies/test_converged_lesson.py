@@ -111,7 +111,7 @@ def test_what_is_said_and_drawn_is_what_was_measured():
     assert mean.get_ydata().tolist() == pytest.approx([0.6, 0.125])
     lowest = min(value for line in axes.lines for value in line.get_ydata())
     assert lowest == lesson.SMALLEST, "an excess of nothing is drawn at the bottom"
-    assert picture.figure.get_suptitle().startswith("Within 12.5% of what its decoder can draw after 100 trials")
+    assert picture.figure.get_suptitle().startswith("Above the lowest loss: AMD 12.5% (100 trials)")
     said = lesson.say_lesson(found)
-    assert "10.0% is the encoding's on these images (at most 20.0%, on one of them)" in said
-    assert "of the AE 35.0% (at most 50.0%" in said
+    assert "misses 10.0% of that of GFE-amd, uncapped (at most 20.0%, on one of these images)" in said
+    assert "35.0% of that of the AE (at most 50.0%)" in said

@@ -14,6 +14,7 @@ from gfe_companion.studies import converged_gains as gains
 from gfe_companion.studies import converged_models as study
 from gfe_companion.studies import converged_pictures as pictures
 from gfe_companion.studies.drawing import style
+from gfe_companion.studies.same_images import beside_ae
 
 LONG = "WWWW, a data set with a name that nobody would want to write above a panel, 1,234,567 images"
 LOSSES = {"ae": 0.2, "gfe_amd_uncapped": 0.1, "ae_then_amd": 0.15, "gfe_fast": 0.08, "gfe_fast_long": 0.05}
@@ -49,7 +50,8 @@ def table(*names, seeds=(0,), **changed):
         for seed in seeds
         for method, loss in (LOSSES | changed).items()
     ]
-    return pd.DataFrame(rows, columns=["dataset", "method", "seed", "images", "run", "test_loss", "seconds"])
+    frame = pd.DataFrame(rows, columns=["dataset", "method", "seed", "images", "run", "test_loss", "seconds"])
+    return beside_ae(frame.assign(config=SimpleNamespace(every=1)), ["dataset", "seed"])
 
 
 def test_the_papers_numbers_stand_beside_its_own_data_sets_alone(setting, toy):
@@ -61,7 +63,7 @@ def test_the_papers_numbers_stand_beside_its_own_data_sets_alone(setting, toy):
     uncompared = shown.loc[[LONG, "letters A-J (stand-in for FashionMNIST)"]]
     assert (uncompared[["paper: AE", "paper: GFE-amd"]] == "").all(axis=None)
     assert (uncompared["AE"] == "0.2000").all()
-    assert list(made.data) == ["dataset", "method", "seed", "test_loss"]
+    assert list(made.data) == ["dataset", "method", "seed", "test_loss", "ae_loss"]
     alone = study.table2(setting, table("toy"))
     assert list(alone.shown) == ["data set", "AE", "GFE-amd, uncapped", *ours]
 

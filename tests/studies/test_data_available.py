@@ -73,7 +73,11 @@ def test_figure_and_table_show_the_chosen_points_alone(setting):
     assert picture.data.test.notna().all()
     (axes,) = picture.figure.axes
     assert len(axes.lines) == len(study.LOOKS)
-    assert picture.figure.get_suptitle().startswith("For the loss of accelerated GFE from 240 images")
+    ticks = [
+        (float(label.get_text()), tick) for label, tick in zip(axes.get_yticklabels(), axes.get_yticks(), strict=True)
+    ]
+    assert len(ticks) > 2 and all(shown == pytest.approx(tick) for shown, tick in ticks)
+    assert picture.figure.get_suptitle().startswith("For accelerated GFE's loss from 240 images")
     assert table.shown["images available"].tolist() == ["60", "240", "960"]
     assert "MNIST, 5,000 images 2, 2, 2" in table.notes
 

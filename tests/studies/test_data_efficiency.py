@@ -10,6 +10,7 @@ from gfe_companion.methods import METHODS, UNCAPPED, Look, Method
 from gfe_companion.runs.profiles import Setting
 from gfe_companion.studies import data_efficiency as study
 from gfe_companion.studies import plans
+from gfe_companion.studies.same_images import beside_ae
 
 
 @pytest.fixture
@@ -37,7 +38,8 @@ def runs(losses):
     """Runs at 480 images by seed 0, from {method: losses of its test images}."""
     rows = [(480, m, 0, SimpleNamespace(history=pd.DataFrame({"loss": each}))) for m, each in losses.items()]
     frame = pd.DataFrame(rows, columns=["images", "method", "seed", "run"])
-    return frame.assign(test_loss=[run.history.loss.mean() for run in frame.run])
+    frame = frame.assign(test_loss=[run.history.loss.mean() for run in frame.run], config=SimpleNamespace(every=1))
+    return beside_ae(frame, ["images", "seed"])
 
 
 def test_images_to_a_loss_are_read_off_a_logarithmic_axis():
@@ -69,6 +71,15 @@ def test_the_gain_is_on_the_same_images():
     assert study.gains(table).gain.tolist() == pytest.approx([0.2])
 
 
+def test_the_ae_is_compared_on_the_images_of_the_other_method():
+    frame = runs({"ae": [0.1, 0.2, 0.3, 0.4], "first": [1, 1], "spread": [1, 1]}).drop(columns="ae_loss")
+    configs = [SimpleNamespace(every=2 if method == "spread" else 1) for method in frame.method]
+    found = beside_ae(frame.assign(config=configs), ["images", "seed"])
+    assert found.ae_loss.tolist() == pytest.approx([0.25, 0.15, 0.2])
+    alone = beside_ae(frame.assign(config=configs).query("method != 'ae'"), ["images", "seed"])
+    assert alone.ae_loss.isna().all()
+
+
 def test_a_new_method_is_drawn_under_its_own_label(setting, new):
     for draw in (study.fig4_left, study.fig4_right):
         picture = draw(setting, curves(["ae", "gfe_amd_uncapped", "new"]))
@@ -82,7 +93,8 @@ def test_a_new_method_has_its_column_in_table_1_and_is_not_compared(setting, new
     made = study.table1(setting, runs({"ae": [0.2, 0.4], "gfe_amd_uncapped": [0.2], "new": [0.1]}))
     assert list(made.shown) == ["images", "AE", "paper: AE", "GFE-amd, uncapped", "paper: GFE-amd", "new"]
     assert made.shown.iloc[0].tolist() == ["480", "0.3000", "0.3", "0.2000", "0.3", "0.1000"]
-    assert list(made.data) == ["images", "method", "seed", "test_loss"]
+    assert list(made.data) == ["images", "method", "seed", "test_loss", "ae_loss"]
+    assert made.data.ae_loss.tolist() == pytest.approx([0.3, 0.2, 0.2]), "the other two are tested on its first image"
 
 
 def test_other_images_than_the_papers_are_shown_alone(setting, monkeypatch):

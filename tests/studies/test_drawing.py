@@ -1,9 +1,13 @@
 """What several figures draw."""
 
 import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
 import pytest
 
-from gfe_companion.studies.drawing import plain, plain_ticks, style, wrapped
+from gfe_companion.evidence.intervals import interval, over_seeds
+from gfe_companion.methods import Look
+from gfe_companion.studies.drawing import draw_mean, plain, plain_ticks, spread, style, wrapped
 
 TITLE = "A data set with a name that nobody would want to write above a panel, 1,234,567 images"
 
@@ -47,3 +51,41 @@ def test_a_logarithmic_axis_has_ticks_however_little_it_spans(low, high, some):
     said = [label.get_text() for label in axes.get_yticklabels()]
     plt.close(figure)
     assert some in said and not any("e" in each for each in said)
+
+
+def drawn(*losses):
+    """The lines and the heights of the shade of a curve with two points, of so many seeds each."""
+    figure, axes = plt.subplots()
+    frame = pd.DataFrame([(x, loss + x) for x in (1.0, 2.0) for loss in losses], columns=["x", "loss"])
+    draw_mean(axes, over_seeds(frame.assign(point=frame.x), ["point"], "loss", "x"), Look("a", "b"))
+    plt.close(figure)
+    shades = [path.vertices[:, 1] for shade in axes.collections for path in shade.get_paths()]
+    return [line.get_ydata() for line in axes.lines], np.concatenate(shades) if shades else np.array([])
+
+
+def test_two_seeds_are_drawn_as_lines_and_no_interval_of_one_degree_of_freedom():
+    lines, shade = drawn(0.1, 0.4)
+    assert not len(shade)
+    assert [line[0] for line in lines] == pytest.approx([1.25, 1.1, 1.4])
+    assert [line[1] for line in lines] == pytest.approx([2.25, 2.1, 2.4])
+
+
+def test_three_seeds_are_shaded_as_far_as_their_interval_reaches():
+    losses = [0.1, 0.2, 0.6]
+    lines, shade = drawn(*losses)
+    assert (min(shade), max(shade)) == (
+        pytest.approx(1 + interval(losses).low), pytest.approx(2 + interval(losses).high),
+    )  # fmt: skip
+    assert len(lines) == 1
+
+
+@pytest.mark.parametrize(
+    ("seeds", "said"),
+    [
+        ([1, 1], "one seed"), ([], "one seed"), ([2, 2], "mean and range; 2 seeds"),
+        ([1, 2], "mean and range; 1 to 2 seeds"), ([5, 3], "mean and 95 % interval; 3 to 5 seeds"),
+        ([2, 5], "mean and 95 % interval, of two seeds their range; 2 to 5 seeds"),
+    ],
+)  # fmt: skip
+def test_a_title_says_what_is_drawn_of_the_seeds(seeds, said):
+    assert spread(*seeds) == said
