@@ -19,6 +19,9 @@ from gfe_companion.runs import folders
 from gfe_core.amd import AMD
 from gfe_core.objective import Objective, bce
 
+for helper in ("browsing", "engines"):
+    pytest.register_assert_rewrite(helper)
+
 # The same examples everywhere and every time; `pytest --hypothesis-profile=explore` looks for new ones.
 settings.register_profile("fixed", max_examples=40, derandomize=True, deadline=None, database=None, print_blob=True)
 settings.register_profile("explore", max_examples=2000, deadline=None, database=None, print_blob=True)

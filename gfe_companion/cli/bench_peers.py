@@ -21,7 +21,7 @@ from gfe_companion.runs.profiles import Setting
 from gfe_companion.runs.race import started
 from gfe_companion.runs.store import hardware, run_grid
 from gfe_companion.runs.train_tuned import TrainTuned
-from gfe_companion.studies.beyond_peers import PUBLISHED, TARGET
+from gfe_companion.studies.beyond_peers import LIMIT_S, PUBLISHED, TARGET
 from gfe_core.encoding import Encoding, Solver
 from gfe_core.lbfgs import LBFGSAMD
 from gfe_core.objective import Objective
@@ -36,7 +36,6 @@ SHAPES = (
 )  # fmt: skip  # the first one encodes many images too
 WORSE = 1.01  # times the best loss of an image, above which it is in a worse basin
 SETTLED = 1e-5  # a ladder ends where a rung lowers the mean loss by no more than this, relative
-LIMIT_S = 2.0  # seconds of an encoding, after which a ladder ends
 SLOW = 4  # times the seconds of the fastest peer from that start, beyond which one timing is enough
 
 

@@ -11,17 +11,19 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import papermill
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
+from traitlets import Dict
 from traitlets.config import Config
 
 from gfe_companion.cli.endings import end_children, temporary
 from gfe_companion.cli.faults import KEPT, REMEDIES, explain, remedy_for
-from gfe_companion.cli.settings import set_environ, settled
+from gfe_companion.cli.settings import settled
 from gfe_companion.runs.profiles import ROOT
 
 START_S = 180  # until a kernel must have answered: network disks are slow
@@ -47,11 +49,17 @@ class NotExecuted(Exception):
 class Kernel(AsyncKernelManager):
     """A kernel by its own specification: this Python, and no other that Jupyter may know by the same name."""
 
+    surroundings = Dict(help="the folder and the environment variables that it starts with").tag(config=True)
+
     @property
     def kernel_spec(self) -> KernelSpec:
         """This Python with the project's modules."""
         argv = [sys.executable, "-P", "-c", LAUNCH, "-f", "{connection_file}"]
         return KernelSpec(argv=argv, display_name="Python 3", language="python", name="python3")
+
+    async def _async_pre_start_kernel(self, **given: Any) -> tuple[list[str], dict[str, Any]]:
+        """Its command, in its own surroundings, whatever those of this process are."""
+        return await super()._async_pre_start_kernel(**self.surroundings, **given)
 
     async def _async_interrupt_kernel(self) -> None:
         """Nothing: it is asked for at a notebook's end alone, and whatever the cells started would complain aloud."""
@@ -60,32 +68,26 @@ class Kernel(AsyncKernelManager):
 def execute(path: Path, part: Path, parameters: dict[str, object], minutes: float | None = None) -> None:
     """Execute the notebook at ``path`` with ``parameters`` into the file ``part``, for ``minutes`` at most.
 
-    Raises :class:`NotExecuted`; ``part`` then holds what was reached, if a cell was. Whatever else is raised, no kernel
-    is left behind.
+    Raises :class:`NotExecuted`; ``part`` then holds what was reached, if a cell was.
     """
     late = threading.Event()
     watch = threading.Timer(60 * minutes, _stop, (late,)) if minutes else None
-    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # nothing in the place of our one sentence
-    logging.getLogger("traitlets").setLevel(logging.CRITICAL)
+    for name in ("papermill", "traitlets", "asyncio"):  # nothing in the place of our one sentence
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
-        with _surroundings() as config:
+        with _surroundings(part.parent) as config:
             if watch:
                 watch.daemon = True
                 watch.start()
             given, made = (str(file).replace("{", "{{").replace("}", "}}") for file in (path, part))  # no templates
             papermill.execute_notebook(
                 given, made, parameters, kernel_name="python3", language="python", kernel_manager_class=Kernel,
-                config=config, cwd=str(part.parent), progress_bar=False, stderr_file=sys.stderr, start_timeout=START_S,
+                config=config, progress_bar=False, stderr_file=sys.stderr, start_timeout=START_S,
             )  # fmt: skip
-    except Exception as error:
-        end_children()
-        if isinstance(error, BrokenPipeError):  # nobody reads what this call says
-            raise
-        raise NotExecuted(_sentence(path.name, error, minutes if late.is_set() else None)) from error
-    except BaseException:
-        logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # nothing more of the cell that was cut off
-        end_children()
+    except BrokenPipeError:  # nobody reads what this call says
         raise
+    except Exception as error:
+        raise NotExecuted(_sentence(path.name, error, minutes if late.is_set() else None)) from error
     finally:
         if watch:
             watch.cancel()
@@ -121,24 +123,21 @@ def _sentence(name: str, error: Exception, late: float | None) -> str:
 
 
 @contextmanager
-def _surroundings() -> Iterator[Config]:
+def _surroundings(cwd: Path) -> Iterator[Config]:
     """What a kernel finds: its environment variables, no start-up files of IPython, and sockets for this user alone."""
     folder = Path(tempfile.mkdtemp(prefix="gfe-", dir=_short()))
     temporary.add(folder)
-    before = dict(os.environ)
-    wanted = settled(os.environ, ROOT) | {
+    environ = settled(os.environ, ROOT) | {
         "IPYTHONDIR": str(folder / "ipython"),
-        "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
+        "JUPYTER_RUNTIME_DIR": str(folder),
         "MPLBACKEND": "module://matplotlib_inline.backend_inline",
     }
+    reached = {"connection_file": f"{folder}/kernel.json"}
+    if len(os.fsencode(folder)) + len("/kernel-5") <= LONGEST:  # else by TCP on this machine alone, with a key
+        reached |= {"transport": "ipc", "ip": f"{folder}/kernel"}
     try:
-        set_environ(wanted)
-        if len(os.fsencode(folder)) + len("/kernel-5") > LONGEST:
-            yield Config()  # by TCP on this machine alone, with a key
-        else:
-            yield Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/kernel"}})
+        yield Config({"KernelManager": reached, "Kernel": {"surroundings": {"cwd": str(cwd), "env": environ}}})
     finally:
-        set_environ(before)
         temporary.discard(folder)
         shutil.rmtree(folder, ignore_errors=True)
 

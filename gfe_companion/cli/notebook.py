@@ -19,6 +19,7 @@ from gfe_companion.runs.config import RunConfig
 from gfe_companion.runs.folders import find, folder_of, keeps_runs
 from gfe_companion.runs.profiles import Setting, home
 from gfe_companion.runs.syntax import parse
+from gfe_companion.site.figures import made as made_by
 from gfe_companion.studies.needs import datasets_of, needs_of, read_by
 
 
@@ -102,7 +103,7 @@ class Notebook:
 
         Returns None, or one sentence that says what failed and where to look.
         """
-        rests, before = self.rests_on(), self._figures()
+        rests = self.rests_on()
         whole, failed = self.build / self.path.name, self.build / f"{self.path.stem}.failed.ipynb"
         part = self.build / f".{self.path.name}"
         self.stamp.parent.mkdir(parents=True, exist_ok=True)
@@ -118,15 +119,13 @@ class Notebook:
         _drop_progress(part)
         part.replace(whole)
         failed.unlink(missing_ok=True)
-        made = [whole, *(path for path, changed in self._figures().items() if before.get(path) != changed)]
+        names = {name for name, _ in made_by(nbformat.read(whole, as_version=4))}
+        made = [whole, *(path for path in sorted(self.setting.figures.glob("[!.]*")) if path.stem in names)]
         stamp = {"rests_on": rests, "made": {str(path.relative_to(home())): _checksum(path) for path in made}}
         aside = self.stamp.with_suffix(".part")
         aside.write_text(json.dumps(stamp, indent=1), encoding="utf-8")
         aside.replace(self.stamp)
         return None
-
-    def _figures(self) -> dict[Path, int]:
-        return {path: path.stat().st_mtime_ns for path in self.setting.figures.glob("[!.]*")}
 
 
 def _is_magic(line: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Iterator
@@ -12,6 +13,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from joblib import Parallel, delayed
+
+from gfe_companion.cli.endings import end_children
 from gfe_companion.cli.environment import Exit
 from gfe_companion.cli.faults import explain
 from gfe_companion.cli.notebook import Notebook
@@ -21,10 +25,6 @@ from gfe_companion.datasets import DataError, Source, StandInWarning
 from gfe_companion.runs import cluster
 from gfe_companion.runs.profiles import MNIST, ROOT, Setting, home
 from gfe_companion.runs.store import run_grid
-from gfe_companion.site import report
-from gfe_companion.site.publish import publish
-from gfe_companion.site.show import older_files
-from gfe_companion.studies.results import listed
 
 
 def main(options: argparse.Namespace) -> int:
@@ -108,17 +108,20 @@ def _plan(chosen: list[Notebook], setting: Setting, options: argparse.Namespace)
 
 
 def _run(chosen: list[Notebook], setting: Setting, options: argparse.Namespace, turn: Turn) -> int:
-    failed = False
     turn.at("the runs")
     _make_runs(chosen, setting, options)
-    for notebook in chosen:
-        turn.at(notebook.path.stem)
-        if error := _executed(notebook, options):
-            failed = True
-            _say(error)
-            if not options.keep_going:
-                break
+    failed = not _execute(chosen, setting, options, turn)
     turn.at("the report")
+    return _tell(chosen, setting, options, failed)
+
+
+def _tell(chosen: list[Notebook], setting: Setting, options: argparse.Namespace, failed: bool) -> int:
+    """Write the report, and publish where that was asked for. Returns the exit code."""
+    from gfe_companion.site import report  # slow to import, and a call may end long before
+    from gfe_companion.site.publish import publish
+    from gfe_companion.site.show import older_files
+    from gfe_companion.studies.results import listed
+
     try:
         if index := report.build(setting):
             _say(f"figures and tables: {_short(setting.figures)}; report: {_short(index)}")
@@ -162,6 +165,36 @@ def _make_runs(chosen: list[Notebook], setting: Setting, options: argparse.Names
         finally:
             for warning in caught:
                 _say(str(warning.message))
+
+
+def _execute(chosen: list[Notebook], setting: Setting, options: argparse.Namespace, turn: Turn) -> bool:
+    """Execute what is to be executed. Returns whether all is done.
+
+    One after another, as cells time what they do; side by side in the smoke profile, where no time means anything.
+    What reads the others' figures comes last.
+    """
+    failed = threading.Event()
+
+    def execute(notebook: Notebook) -> str:
+        if failed.is_set() and not options.keep_going:
+            return ""
+        turn.at(notebook.path.stem)
+        error = _executed(notebook, options)
+        if error:
+            failed.set()
+        return error
+
+    last = [notebook for notebook in chosen if notebook.about.get("reads_figures")]
+    jobs = setting.jobs if setting.profile.name == "smoke" and not options.timeout else 1
+    beside = Parallel(jobs, prefer="threads", return_as="generator_unordered")
+    try:
+        for part in ([notebook for notebook in chosen if notebook not in last], last):
+            for error in filter(None, beside(delayed(execute)(notebook) for notebook in part)):
+                _say(error)
+    except BaseException:
+        end_children()
+        raise
+    return not failed.is_set()
 
 
 def _executed(notebook: Notebook, options: argparse.Namespace) -> str:

@@ -16,7 +16,8 @@ class Needed(NamedTuple):
     """Images that the AE needs for GFE's test loss on ``reference`` images: geometric mean and 95 % interval.
 
     ``beyond`` seeds do not come down to it within ``most`` images; then the mean counts nothing. ``fewer`` seeds are
-    below it with the fewest images that were tried.
+    below it with the fewest images that were tried. ``open``: some training from as many images or more was still at
+    its best when its budget ended, so that a longer one might need fewer images.
     """
 
     reference: int
@@ -28,9 +29,13 @@ class Needed(NamedTuple):
     beyond: int
     fewer: int
     seeds: int
+    open: bool = False
 
     def needed(self) -> str:
         """In words."""
+        return self._images() + ", with the budgets that its trainings had" * self.open
+
+    def _images(self) -> str:
         if self.beyond:
             some = "" if self.beyond == self.seeds else f" ({self.beyond} of {self.seeds} seeds)"
             return f"more than {self.most:,} images{some}"
@@ -53,9 +58,9 @@ def _round(images: float) -> str:
 def images_for_the_same(chosen: pd.DataFrame, reference: int, by: tuple[str, str] = AE_BY) -> Needed:
     """Where the curve of a method and encoder ``by`` comes down to GFE's test loss on ``reference`` images.
 
-    ``chosen``: columns method, encoder, seed, available, test, of one data set. Each seed's curve is compared with
-    GFE's loss of that seed, and interpolated between neighbours on logarithmic axes. Raises ``ValueError`` where no
-    seed has both.
+    ``chosen``: columns method, encoder, seed, available, test, last, of one data set. Each seed's curve is compared
+    with GFE's loss of that seed, and interpolated between neighbours on logarithmic axes. Raises ``ValueError`` where
+    no seed has both.
     """
     ours = chosen[(chosen.method == GFE_BY[0]) & (chosen.encoder == GFE_BY[1]) & (chosen.available == reference)]
     theirs = chosen[(chosen.method == by[0]) & (chosen.encoder == by[1])]
@@ -79,4 +84,5 @@ def images_for_the_same(chosen: pd.DataFrame, reference: int, by: tuple[str, str
     logs = interval([value for value in found if np.isfinite(value)] or [np.nan])
     mean, low, high = (float(np.exp(value)) for value in (logs.mean, logs.low, logs.high))
     ends = found.count(np.inf), found.count(-np.inf)
-    return Needed(reference, mean, low, high, min(most), max(least), *ends, len(found))
+    ends_open = bool(theirs[theirs.available >= reference]["last"].any())
+    return Needed(reference, mean, low, high, min(most), max(least), *ends, len(found), ends_open)

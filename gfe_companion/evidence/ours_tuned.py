@@ -32,6 +32,28 @@ def _tuned_leads(ours: pd.DataFrame, other: pd.DataFrame) -> Interval:
     return interval(values)
 
 
+def _granted(read: Read, encoding: str) -> float:
+    """The AE's validation loss under the better of the settings that all seeds get, over its lowest of the sweep."""
+    sweep = read("table_08_sweep")
+    part = sweep[(sweep.method == AE) & (sweep.encoding == encoding)]
+    if not part.given.any():
+        raise Unmeasured("The settings of the AE were not swept.")
+    return float(part[part.given].validation.min() / part.validation.min())
+
+
+def _judged(read: Read, ours: pd.DataFrame, encoding: str, of_ours: str, of_theirs: str) -> Finding:
+    """The finding on the smallest lead of ``ours`` on the AE under an ``encoding``, which is granted its sweep."""
+    other, granted = _tuned(read, AE, encoding), _granted(read, encoding)
+    plain = _tuned_leads(ours, other)
+    left = _tuned_leads(ours, other.assign(loss=other.loss / granted))
+    return Finding(
+        holds(left),
+        f"smallest lead {plain:.1%}; {left:.1%} with the AE's losses {1 - 1 / granted:.1%} lower, as its best of the "
+        "sweep was",
+        f"In the mean over seeds {of_ours} lies below {of_theirs} {_until(ours, other)}.",
+    )
+
+
 def _until(ours: pd.DataFrame, other: pd.DataFrame) -> str:
     """Where the mean curve of ``ours`` lies below that of ``other``, in words."""
     mean, theirs = (part.groupby(["tuning", "budget"])[["seconds", "loss"]].mean() for part in (ours, other))
@@ -43,41 +65,24 @@ def _until(ours: pd.DataFrame, other: pd.DataFrame) -> str:
 
 def ours_below_tuned_ae(read: Read) -> Finding:
     """The smallest lead of a seed is above zero: that of the accelerated GFE's test loss on that of the AE under its
-    own encoder, relative, at a measured time of either, from where both have begun. Both are tuned by the same sweep;
-    each has the lower envelope over its settings, chosen by the mean validation loss.
+    own encoder, relative, at a measured time of either, from where both have begun. Both have the same few settings,
+    and the lower envelope over them, chosen by the mean validation loss. The AE's losses count as so much lower as its
+    best setting of the sweep lies, on validation images, below those.
     """
-    ours, other = _tuned(read, FAST, OPTIMUM), _tuned(read, AE, OWN)
-    row = _tuned_leads(ours, other)
-    return Finding(
-        holds(row),
-        f"smallest lead {row:.1%}",
-        f"In the mean over seeds tuned GFE lies below the tuned AE under its own encoder {_until(ours, other)}.",
-    )
+    return _judged(read, _tuned(read, FAST, OPTIMUM), OWN, "tuned GFE", "the tuned AE under its own encoder")
 
 
 def ours_below_encoded_ae(read: Read) -> Finding:
     """The same against the AE's decoder with test images encoded by quasi-Newton, as GFE's are: the smallest lead of a
-    seed is above zero.
+    seed is above zero, the AE being granted its best of the sweep.
     """
-    ours, other = _tuned(read, FAST, OPTIMUM), _tuned(read, AE, OPTIMUM)
-    row = _tuned_leads(ours, other)
-    return Finding(
-        holds(row),
-        f"smallest lead {row:.1%}",
-        f"In the mean over seeds tuned GFE lies below the tuned AE's decoder, encoded at the optimum too, "
-        f"{_until(ours, other)}.",
-    )
+    theirs = "the tuned AE's decoder, encoded at the optimum too,"
+    return _judged(read, _tuned(read, FAST, OPTIMUM), OPTIMUM, "tuned GFE", theirs)
 
 
 def ours_rehearsed_below_encoded_ae(read: Read) -> Finding:
     """The same for GFE whose encoded batches are rehearsed, against the AE's decoder encoded at the optimum: the
-    smallest lead of a seed is above zero.
+    smallest lead of a seed is above zero, the AE being granted its best of the sweep.
     """
-    ours, other = _tuned(read, REHEARSED, OPTIMUM), _tuned(read, AE, OPTIMUM)
-    row = _tuned_leads(ours, other)
-    return Finding(
-        holds(row),
-        f"smallest lead {row:.1%}",
-        f"In the mean over seeds rehearsed GFE lies below the tuned AE's decoder, encoded at the optimum too, "
-        f"{_until(ours, other)}.",
-    )
+    theirs = "the tuned AE's decoder, encoded at the optimum too,"
+    return _judged(read, _tuned(read, REHEARSED, OPTIMUM), OPTIMUM, "rehearsed GFE", theirs)

@@ -19,6 +19,12 @@ def rises(curves: pd.DataFrame) -> dict[tuple[str, str], Interval]:
     return {key: interval(part) for key, part in by_seed.groupby(["method", "encoder"])}
 
 
+def still_falls(curves: pd.DataFrame, by: tuple[str, str]) -> bool:
+    """Whether some training ``by`` a method and encoder has its lowest validation loss at its last point."""
+    of = curves[(curves.method == by[0]) & (curves.encoder == by[1])].sort_values("images")
+    return any(part.validation.idxmin() == part.index[-1] for _, part in of.groupby("seed"))
+
+
 def rises_in_words(found: dict[tuple[str, str], Interval]) -> str:
     """A sentence on the AE, as the title of a figure."""
     own, optimum = (found["ae", encoder].mean for encoder in ("own", "optimum"))

@@ -59,8 +59,9 @@ def racers() -> list[Racer]:
             peers.append(Entrant("optimistix LBFGS", jax("LBFGS", (5, 10)), warm))
             peers.append(Entrant("optimistix BFGS", jax("BFGS", (0,)), warm))
     quick = [
-        Racer(replace(entrant, name=f"{entrant.name}, oneDNN"), True, True)
-        for entrant in ours
-        if entrant.name == "LBFGSAMD" and products.available()
+        Racer(replace(entrant, name=f"{entrant.name}, oneDNN"), is_ours, True)
+        for is_ours, side in ((True, ours), (False, peers))
+        for entrant in side
+        if entrant.name in ("LBFGSAMD", "torch LBFGS, joint") and products.available()
     ]
     return [*(Racer(entrant, True) for entrant in ours), *quick, *(Racer(entrant, False) for entrant in peers)]

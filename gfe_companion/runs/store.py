@@ -13,6 +13,7 @@ import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import lru_cache
 from importlib.metadata import version
 from io import BytesIO
@@ -24,7 +25,7 @@ import torch
 from filelock import FileLock
 from joblib import Parallel, delayed
 
-from gfe_companion.datasets.base import Source
+from gfe_companion.datasets.base import DataError, Source
 from gfe_companion.datasets.registry import load
 from gfe_companion.runs import code
 from gfe_companion.runs.code import Code, require_loaded
@@ -90,7 +91,7 @@ def _make_here(
         while ready := [config for config in progress.left if progress.left.keys().isdisjoint(config.dependencies())]:
             jobs = min(setting.jobs, len(ready)) if len(ready) >= setting.profile.pool_from else 1
             made = Parallel(jobs, return_as="generator_unordered")(
-                delayed(_work)(config, origins[config.trained.dataset], os.getpid(), present.rests_on(config))
+                delayed(_work)(config, origins, os.getpid(), present.rests_on(config))
                 for config in (longest_first(ready, durations) if jobs > 1 else ready)
             )
             for config in made:
@@ -143,26 +144,35 @@ def _settle(config: RunConfig, present: Code, exact: bool, write: Callable[[Path
     return made
 
 
-def _work(config: RunConfig, origin: Source, caller: int, digests: dict[str, str]) -> RunConfig:
-    """Make a run in a worker process, which ends itself when its caller is gone: nobody would want its result.
+def _work(config: RunConfig, origins: dict[str, Source], caller: int, digests: dict[str, str]) -> RunConfig:
+    """Make a run in a worker process, where the grid's data sets come from ``origins``.
 
     ``digests`` are those of the caller: a worker that has read other code makes nothing.
     """
     if os.getpid() != caller:
-        _end_with(caller)
+        _begin(caller, tuple(origins.items()))
     require_loaded(config, digests)
-    make(config, origin, code.LOADED)
+    make(config, origins[config.trained.dataset], code.LOADED)
     return config
 
 
 @lru_cache(maxsize=1)
-def _end_with(caller: int) -> None:
+def _begin(caller: int, origins: tuple[tuple[str, Source], ...]) -> None:
+    """What a worker process does first.
+
+    It will end itself when its caller is gone: nobody would want its results. And it reads all data sets: joblib takes
+    a worker that grows later on for one that leaks, and starts another in its place, which costs seconds each time.
+    """
+
     def watch() -> None:
         while os.getppid() == caller:
             time.sleep(1)
         os._exit(1)
 
     Thread(target=watch, daemon=True).start()
+    for name, origin in origins:
+        with suppress(DataError):  # which the runs on that data set will meet
+            load(name, origin)
 
 
 def _make(config: RunConfig, origin: Source, aside: Path, present: Code) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 
 from bs4 import BeautifulSoup, NavigableString, Tag
@@ -29,6 +30,7 @@ class Glossary:
     def __init__(self, soup: BeautifulSoup) -> None:
         self.words: dict[str, Entry] = {}
         self.symbols: dict[str, Entry] = {}
+        self._anchors: Counter[str] = Counter()
         for table in filter(None, (_table_below(soup, heading) for heading in TABLES)):
             for row in table.find_all("tr"):
                 if len(cells := row.find_all("td")) >= 2:
@@ -44,7 +46,9 @@ class Glossary:
         if not names:
             names = [(WORD, name.strip()) for name in term.get_text().split(",") if name.strip()]
         for kind, name in names[:1]:
-            row["id"] = f"{kind}-{slug(name.replace('*', ' star'))}"
+            anchor = f"{kind}-{slug(name.replace('*', ' star'))}"
+            self._anchors[anchor] += 1  # h and H have the same
+            row["id"] = anchor if self._anchors[anchor] == 1 else f"{anchor}-{self._anchors[anchor]}"
         for kind, name in names:
             of_kind = self.symbols if kind == SYMBOL else self.words
             of_kind.setdefault(name, Entry(str(row["id"]), meaning.decode_contents()))
@@ -60,7 +64,9 @@ class Glossary:
                     continue
                 entry = self.symbols.get(str(node.get(TEX)))
                 if entry and entry.anchor not in seen and _is_prose(node):
-                    node.wrap(_link(soup, entry))
+                    link = _link(soup, entry)
+                    link["aria-label"] = node.get_text()  # a formula alone gives a link no name
+                    node.wrap(link)
                     seen.add(entry.anchor)
                     used[entry.anchor] = entry
             elif self._pattern and type(node) is NavigableString and self._pattern.search(node) and _is_prose(node):

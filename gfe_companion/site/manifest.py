@@ -45,7 +45,7 @@ def imported_by(notebook: Path, code: Code) -> dict[str, str]:
     what these import of them. Where a cell prints source, the text of what the cells import counts, comments included.
     """
     source = "\n".join(text for kind, text in _told(notebook) if kind == "code")
-    tree = ast.parse(source)
+    tree = ast.parse(re.sub(r"(?m)^([ \t]*)[%!].*$", r"\1pass", source))  # a magic is not Python
     named = [
         (node.module or "", each.name)
         for node in ast.walk(tree)

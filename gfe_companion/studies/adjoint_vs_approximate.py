@@ -8,7 +8,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 
 from gfe_companion.evidence.intervals import Interval, interval, over_seeds
 from gfe_companion.evidence.paper import paper
@@ -125,6 +124,7 @@ def fig3_left(setting: Setting, curves: pd.DataFrame) -> Picture:
     seeds, title = curves.seed.nunique(), setting.load().title
     summary = over_seeds(curves, ["solver", "gradient", "iterations"], "validation_loss", "iterations")
     summary = summary[summary.seeds == seeds]  # where every seed is still training
+    iterations = sorted(summary.iterations.unique())
     titles = (f"fixed grid, $N = {setting.profile.adjoint_slices}$, $\\tau = {ADJOINT_TAU:g}$", "uncapped AMD")
     figure, panels = plt.subplots(1, 2, figsize=(WIDTH, 3.7), sharey=True)
     for axes, solver, above in zip(panels, SOLVERS, titles, strict=True):
@@ -133,7 +133,7 @@ def fig3_left(setting: Setting, curves: pd.DataFrame) -> Picture:
             draw_mean(axes, curve, look, markersize=4)
         _mark_refusals(axes, curves[curves.solver == solver])
         axes.set(xlabel="iterations of 16 images", title=above)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xticks(iterations[:: 1 + len(iterations) // 7])
     panels[0].set_ylabel("validation cross-entropy")
     handles = {
         label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)

@@ -176,7 +176,7 @@ def fig_order(errors: pd.DataFrame) -> Picture:
         axes.minorticks_off()
     panels[0].set_ylabel("relative error of $d_\\theta l$")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
-    found = "On the smooth decoder the adjoint's error falls as $1/N^2$; along AMD's steps it is rounding"
+    found = "On the smooth decoder the adjoint's error falls as $1/N^2$;\nalong AMD's steps it is rounding"
     figure.suptitle(found if of_second_order(errors) else "The error of the adjoint", fontsize="medium")
     alt = (
         "Relative error of the adjoint gradient against the number of slices, log-log, on random decoders. "

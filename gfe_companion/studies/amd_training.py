@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from gfe_companion.evidence.intervals import over_seeds
 from gfe_companion.methods import METHODS
@@ -99,6 +99,7 @@ def _draw_relative(axes: Axes, relative: pd.DataFrame, count: int) -> str:
     """Each method against GFE while all ``count`` seeds go on; returns where they end, in words, if there are any."""
     axes.axhline(0, color=METHODS[GFE].look.color, linewidth=4)
     axes.set(xlabel="iterations", title="relative to GFE")
+    axes.xaxis.set_major_locator(MaxNLocator(3))
     axes.yaxis.set_major_formatter(PercentFormatter(1, 0))
     if relative.empty:
         return ""

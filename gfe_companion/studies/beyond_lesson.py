@@ -20,8 +20,8 @@ NEAR = 0.05  # an encoder has arrived where its mean loss is this much above the
 WORTH = 0.02  # a trial is worth its passes while it lowers the mean loss by this much, relative
 LADDER = (1, 2, 3, 5, 8, 12, 20, 30, 45, 60)  # trials of AMD
 LOOKS = (  # AMD, and parts 1 to 3, of which the last is the accelerated encoder
-    METHODS["gfe_amd_uncapped"].look, METHODS["quasi_newton"].look, Look("", "", GREY, "D", "-."),
-    METHODS["gfe_fast"].look,
+    METHODS["gfe_amd_uncapped"].look, replace(METHODS["quasi_newton"].look, linestyle="--"),
+    Look("", "", GREY, "D", "-."), METHODS["gfe_fast"].look,
 )  # fmt: skip
 
 

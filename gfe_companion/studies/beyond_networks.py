@@ -18,6 +18,7 @@ COLUMNS = {
     ("gfe_fast", OPTIMUM): "GFE, at the optimum",
     ("gfe_rehearsed", OPTIMUM): "GFE rehearsed, at the optimum",
 }
+LONGER = 1.1  # times the AE's seconds, above which two trainings are not of about the same length
 
 
 def runs_of_networks(setting: Setting) -> pd.DataFrame:
@@ -47,16 +48,31 @@ def table_networks(setting: Setting, losses: pd.DataFrame) -> Table:
 
 
 def say_networks(losses: pd.DataFrame) -> Text:
-    """With how many networks each GFE lies below the autoencoder, under its own encoder and at the optimum."""
+    """With how many networks each GFE lies below the autoencoder, under its own encoder and at the optimum.
+
+    Those with which it took longer by more than :data:`LONGER` are named, and not counted.
+    """
+    took = losses.groupby([*WHERE, "method"], sort=False).seconds.mean()
     mean = losses.groupby([*WHERE, "method", "encoding"], sort=False).loss.mean()
     said = []
     for method in ("gfe_fast", "gfe_rehearsed"):
         for encoding in (OWN, OPTIMUM):
             ours, other = mean.xs((method, OPTIMUM), level=(2, 3)), mean.xs(("ae", encoding), level=(2, 3))
-            above = [f"{REGISTRY[str(dataset)].title}, {network}" for dataset, network in ours.index[ours >= other]]
+            longer = (took.xs(method, level=2) / took.xs("ae", level=2)).reindex(ours.index)
+            slow = [f"{_named(each)} ({ratio:.1f} times)" for each, ratio in longer[longer > LONGER].items()]
+            ours, other = ours[longer <= LONGER], other[longer <= LONGER]
+            above = [_named(each) for each in ours.index[ours >= other]]
             below = f"{len(ours) - len(above)} of {len(ours)}"
             said.append(
                 f"- {COLUMNS[method, OPTIMUM]}, lies below “{COLUMNS['ae', encoding]}” with {below} "
-                f"networks{f' (not with {listed(above)})' if above else ''}."
+                f"networks{f' (not with {listed(above)})' if above else ''}"
+                f"{f'; not counted, since it took longer than the AE: {listed(slow)}' if slow else ''}."
             )
-    return Text("In the mean over seeds, after about the same seconds:\n\n" + "\n".join(said))
+    count = losses.seed.nunique()
+    over = f"In the mean over {count} seeds" if count > 1 else "With one seed"
+    return Text(f"{over}, after about the same seconds:\n\n" + "\n".join(said))
+
+
+def _named(where: tuple[str, str]) -> str:
+    """A data set and a network, in words."""
+    return f"{REGISTRY[where[0]].title}, {where[1]}"

@@ -74,7 +74,9 @@ def say_left(gaps: pd.DataFrame) -> Text:
     )
     more = fast.optimum / ae.optimum - 1
     lacks = (
-        "what an autoencoder lacks in the end is the encoder" if ae.gap > -more else "the decoder itself lags behind"
+        "what an autoencoder lacks in the end is the encoder"
+        if ae.gap > -more
+        else "most of what an autoencoder lacks is in its decoder"
     )
     return Text(
         f"The autoencoder's encoder leaves **{ae.gap:.1%}** of the loss on the table (constant rate), the accelerated "

@@ -30,9 +30,11 @@ def table_trainers(setting: Setting, compared: pd.DataFrame) -> Table:
          f"times as fast as {first}": f"{group.speedup.mean():.1f}", "test loss": str(interval(group.loss))}
         for name, group in compared.groupby("trainer", sort=False)
     ]  # fmt: skip
+    trials = FAST_TEST.solver.max_trials  # type: ignore[attr-defined]
     notes = (
-        f"Mean ± 95 % interval, seeds {seeds_said(setting)}; test images by the encoder of the training, a warm one "
-        f"with up to {FAST_TEST.solver.max_trials} trials."  # type: ignore[attr-defined]
+        f"Mean ± 95 % interval, seeds {seeds_said(setting)}; the first {setting.profile.beyond_tested:,} test images, "
+        f"by the encoder of the training, a warm one with up to {trials} trials. "
+        "Processor seconds of one thread, other trainings beside it."
     )
     columns = ["trainer", "seed", "images", "seconds", "loss", "speedup"]
     title = f"Learning {compared.images.iloc[0]:,} images by each encoder"

@@ -95,8 +95,11 @@ def curve_of(losses: pd.DataFrame, method: str, encoding: str) -> pd.DataFrame:
     return over_seeds(part, ["tuning", "budget"], "loss", "seconds").sort_values("x")
 
 
-def fig8_tuned(setting: Setting, losses: pd.DataFrame) -> Picture:
-    """Test loss against compute time, both methods tuned, test images encoded in one pass and at the optimum."""
+def fig8_tuned(setting: Setting, losses: pd.DataFrame, sweep: pd.DataFrame) -> Picture:
+    """Test loss against compute time, both methods tuned, test images encoded in one pass and at the optimum.
+
+    ``sweep``: see :mod:`~gfe_companion.studies.beyond_sweep`; a finding may rest on it.
+    """
     figure, axes = plt.subplots(figsize=(WIDTH, 4.2))
     drawn = {key: curve_of(losses, *key) for key in LOOKS}
     for key, curve in drawn.items():
@@ -105,7 +108,7 @@ def fig8_tuned(setting: Setting, losses: pd.DataFrame) -> Picture:
     axes.set_ylabel("test cross-entropy")
     for axis in (axes.xaxis, axes.yaxis):
         plain_ticks(axis)
-    said, seeds = _found(losses), pd.concat(drawn.values()).seeds
+    said, seeds = _found(losses, sweep), pd.concat(drawn.values()).seeds
     heading = f"{wrapped(said.rstrip('.') or 'Tuned methods on the clock')}\n{setting.load().title} ({spread(*seeds)})"
     figure.suptitle(heading, fontsize="medium")
     figure.legend(loc="outside lower center", ncols=1, fontsize=8)
@@ -115,10 +118,10 @@ def fig8_tuned(setting: Setting, losses: pd.DataFrame) -> Picture:
     return Picture("fig8_tuned", figure, f"{alt}.", losses)
 
 
-def _found(losses: pd.DataFrame) -> str:
+def _found(losses: pd.DataFrame, sweep: pd.DataFrame) -> str:
     """Until when rehearsed GFE lies below the AE's decoder, as the rule says it; empty where it decides nothing."""
     try:
-        found = ours_rehearsed_below_encoded_ae(lambda name: losses)
+        found = ours_rehearsed_below_encoded_ae({"fig8_tuned": losses, "table_08_sweep": sweep}.__getitem__)
     except Unmeasured:
         return ""
     return "" if found.verdict == UNDECIDED else found.sentence
@@ -136,7 +139,8 @@ def table_tuned(setting: Setting, losses: pd.DataFrame) -> Table:
     notes = (
         f"Means over seeds {', '.join(map(str, plans.seeds_of(setting)))}, the first {setting.profile.clock_tested:,} "
         "test images, on the lower envelope over settings, which validation images choose; between trainings the loss "
-        "runs straight in the logarithm of the seconds. The clock counts training alone. At the optimum: by "
+        "runs straight in the logarithm of the seconds. The clock counts training alone, in processor seconds, with "
+        "other trainings on the other cores. At the optimum: by "
         "quasi-Newton from the one-pass start and from zero, the lower of both for each image. A decoder that was "
         "trained by encoding has no encoder; its linear map stands in."
     )
@@ -144,28 +148,6 @@ def table_tuned(setting: Setting, losses: pd.DataFrame) -> Table:
     shown = shown.loc[:, ~(shown == "-").all()]  # without the times that no training reached
     title = f"Tuned against tuned on {setting.load().title}: test cross-entropy after so many seconds of one thread"
     return Table("table_08_tuned", losses, shown, title, notes)
-
-
-def runs_of_sweep(setting: Setting) -> pd.DataFrame:
-    """The sweep, finished: the columns of the module, without test losses."""
-    return losses_of(runs_of(plans.swept(setting), setting)).drop(columns="loss")
-
-
-def say_sweep(setting: Setting, sweep: pd.DataFrame) -> Text:
-    """What the sweep on validation images finds best, and how far the settings that all seeds get lie above it."""
-    said = []
-    for (method, encoding), part in sweep.groupby(KEY, sort=False):
-        if (method, encoding) in LOOKS:
-            best = part.loc[part.validation.idxmin()]
-            given = part[part.tuning.isin(map(str, plans.FINAL))].validation.min()
-            said.append(f"{LABELS[method, encoding]}: {best.tuning} ({given / best.validation - 1:.1%})")
-    swept = sweep.tuning.nunique()
-    return Text(
-        f"**The sweep**: {swept} settings of optimiser, rate, batch and schedule for each method, "
-        f"{setting.profile.clock_sweep:g} s of one thread each, the first seed, "
-        f"{setting.profile.clock_validated:,} validation images. The lowest loss, and in brackets how far "
-        "the better of the settings that all seeds get lies above it: " + "; ".join(said) + "."
-    )
 
 
 def encoding_times(setting: Setting) -> pd.DataFrame:
@@ -193,7 +175,11 @@ def table_encoding_time(setting: Setting, times: pd.DataFrame) -> Table:
         row = {"decoder trained as": SHORT[method], "test images encoded": said[way]}
         rows.append(row | {"images a second": f"{part.rate.mean():,.0f}", "test loss": str(interval(part.loss))})
     budget = max(setting.profile.clock_budgets)
-    notes = f"Trainings of about {budget:g} s, seeds {', '.join(map(str, sorted(times.seed.unique())))}; one thread."
+    seeds, tested = ", ".join(map(str, sorted(times.seed.unique()))), setting.profile.clock_tested
+    notes = (
+        f"Trainings of about {budget:g} s, seeds {seeds}; the first {tested:,} test images. Processor time of one "
+        "thread, measured once beside other runs, with the decoder's last pass."
+    )
     return Table("table_08_encoding_time", times, pd.DataFrame(rows), "Test-time encoding on the clock", notes)
 
 
@@ -229,10 +215,11 @@ def table_recipes(setting: Setting, recipes: pd.DataFrame) -> Table:
         rows.append(row)
     seeds = ", ".join(map(str, sorted(recipes.seed.unique())))
     notes = (
-        f"Seeds {seeds}; every decoder is encoded at the optimum, the AE's too. Each has its falling rate over its own "
+        f"Seeds {seeds}, the first {setting.profile.clock_tested:,} test images; every decoder is encoded at the "
+        "optimum, the AE's too. Each has its falling rate over its own "
         "budget. Rehearsals: updates on recently encoded images, whose latents move by one step without trial."
     )
-    title = f"What was tried for the same seconds of one thread, {setting.load().title}"
+    title = f"What was tried for about the same seconds of one thread, {setting.load().title}"
     return Table("table_08_recipes", recipes, pd.DataFrame(rows), title, notes)
 
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import PercentFormatter
 from torch import Tensor
 
 from gfe_companion.evidence.intervals import interval
@@ -16,7 +15,7 @@ from gfe_companion.runs.encode import model_with
 from gfe_companion.runs.profiles import Setting
 from gfe_companion.runs.store import run_grid
 from gfe_companion.studies.converged_models import AE, GFE, seeds_of
-from gfe_companion.studies.drawing import WIDTH, wrapped
+from gfe_companion.studies.drawing import WIDTH, percent, wrapped
 from gfe_companion.studies.results import Picture, Text
 from gfe_core.models import AutoEncoder, Decoder
 
@@ -36,8 +35,8 @@ def say_epochs(gfe: float, ae: float) -> Text:
 def second_half(setting: Setting, runs: pd.DataFrame) -> pd.DataFrame:
     """What the second half of each training takes off its validation loss, relative to that at half time.
 
-    ``runs`` are those of Table 2. Columns: method, seed, images (seen in all), half, end (losses), gain. At half time
-    the loss is read between its neighbours, on the logarithm of the images.
+    Of Table 2's ``runs`` those on the data set that the page shows. Columns: method, seed, images (seen in all), half,
+    end (losses), gain. At half time the loss is read between its neighbours, on the logarithm of the images.
     """
     plan = runs[(runs.dataset == setting.dataset) & runs.method.isin([GFE, AE])]
     rows = []
@@ -56,7 +55,7 @@ def say_second_half(setting: Setting, runs: pd.DataFrame) -> Text:
         for method, part in found.groupby("method", sort=False)
     ]
     return Text(
-        f"On {setting.load().title} the second half of the training takes off this much of the validation loss: "
+        f"The second half of each training ({setting.load().title}) takes off this much of the validation loss: "
         f"{', '.join(said)}. The more it is, the less a table of the end says of what the methods come to."
     )
 
@@ -103,7 +102,7 @@ def fig_lesson(setting: Setting, found: pd.DataFrame) -> Picture:
     axes.axhline(max(at[AE], SMALLEST), color=of_ae.color, linestyle=of_ae.linestyle, label=label)
     axes.set(xscale="log", yscale="log", xlabel="trials of AMD", ylabel="loss above the lowest")
     axes.set_xticks(mean.index, [f"{trials:,}" for trials in mean.index])
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.yaxis.set_major_formatter(percent)
     axes.minorticks_off()
     figure.legend(loc="outside lower center", ncols=2, fontsize=8)
     said = f"Above the lowest loss: AMD {at[GFE]:.1%} ({mean.index.max()} trials), the AE's encoder {at[AE]:.1%}"

@@ -122,7 +122,7 @@ def fig_converged(setting: Setting, runs: pd.DataFrame) -> Picture:
     handles = {METHODS[method].look.label: _mark(method) for method in methods}
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=2, fontsize=8)
     count = len(seeds_of(setting))
-    figure.suptitle(spread(count) + "; black bars: the paper's numbers" * compared, fontsize="medium")
+    figure.suptitle(spread(count).capitalize() + "; black bars: the paper's numbers" * compared, fontsize="medium")
     spoken = [
         f"{setting.load(name).title}: "
         + ", ".join(f"{METHODS[m].look.short} {ours[name, m].mean:.4f}" for m in methods if (name, m) in ours)

@@ -18,6 +18,7 @@ from gfe_companion.studies.drawing import WIDTH, draw_mean, spread, wrapped
 from gfe_companion.studies.results import Picture, Table, Text
 
 COLUMNS = ["dataset", "method", "seed", "available", "images", "seconds", "encoder", "training", "validation", "test"]
+PUBLISHED = [*COLUMNS, "last"]  # last: whether the training was still at its best when its budget ended
 LOOKS = {
     (AE, "own"): METHODS[AE].look,
     (AE, "optimum"): Look("AE at the optimum", "the AE's decoder, encoded at the optimum", SKY, "D", ":"),
@@ -65,8 +66,8 @@ def fig_available(setting: Setting, runs: pd.DataFrame) -> Picture:
             draw_mean(axes, means, look)
             low, high = means["mean"] - means.reach, means["mean"] + means.reach
             axes.vlines(means.x, low, high, color=look.color, linewidth=1)  # seen where a point is alone
-        axes.set(xscale="log", yscale="log", xlabel="images available", title=setting.load(name).title)
-        axes.title.set_fontsize(9)
+        axes.set(xscale="log", yscale="log", xlabel="images available")
+        axes.set_title(wrapped(setting.load(name).title, 0.8 * WIDTH / len(names), 8), fontsize=8)
         _ticks(axes, sorted(set(chosen.available)), part.test)
     panels[0][0].set_ylabel("test cross-entropy")
     found = images_for_the_same(chosen[chosen.dataset == setting.dataset], setting.profile.available_reference)
@@ -75,7 +76,7 @@ def fig_available(setting: Setting, runs: pd.DataFrame) -> Picture:
     figure.suptitle(f"{wrapped(found.said())}\n({setting.load().title}; {about})", fontsize="medium")
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
     alt = f"Test loss against images available. {found.said()}. {_spoken(setting, chosen)}"
-    return Picture("fig_05_available", figure, alt, chosen[COLUMNS])
+    return Picture("fig_05_available", figure, alt, chosen[PUBLISHED])
 
 
 def over_how_many(*seeds: int) -> str:
@@ -140,11 +141,13 @@ def table_available(setting: Setting, runs: pd.DataFrame) -> Table:
     notes = (
         "Mean ± 95 % interval over seeds, “at” the images seen, the median over seeds; a plus: some training was still "
         "at its best when its budget ended. Each training is tested where its validation loss was lowest, on the first "
-        f"{profile.available_tested:,} test images. The subsets of a seed are nested; up to "
-        f"{profile.available_validation} images validate, never more than are available. Seeds by row: {counts}."
+        f"{profile.available_tested:,} test images, which are the same for every seed; a seed draws the images, the "
+        "first weights and the batches. The subsets of a seed are nested. Up to "
+        f"{profile.available_validation} images validate, never more than are available; they are not counted as "
+        f"available. Seeds by row: {counts}."
     )
-    title = "Images available, drawn with replacement as often as it pays: test cross-entropy"
-    return Table("table_05_available", chosen[COLUMNS], pd.DataFrame(rows), title, notes)
+    title = "Images available, drawn with replacement until validation or the budget ends it: test cross-entropy"
+    return Table("table_05_available", chosen[PUBLISHED], pd.DataFrame(rows), title, notes)
 
 
 def say_available(setting: Setting, runs: pd.DataFrame) -> Text:

@@ -243,6 +243,4 @@ def say_answer(setting: Setting, curves: pd.DataFrame) -> Text:
         if needed is None
         else f"about {needed:,.0f} images, {needed / seen:.0f} times as many"
     )
-    return Text(
-        f"{METHODS[GFE].look.short} stands at {target:.4f} after {seen:,} images. The autoencoder needs **{answer}**."
-    )
+    return Text(f"Uncapped GFE-amd stands at {target:.4f} after {seen:,} images. The autoencoder needs **{answer}**.")

@@ -17,7 +17,7 @@ from gfe_companion.evidence.scorecard import NEAR, THE_PAPER, agreement, caution
 from gfe_companion.methods import METHODS
 from gfe_companion.runs.configs import RunConfig
 from gfe_companion.runs.profiles import Setting
-from gfe_companion.studies.drawing import WIDTH, spread, wrapped
+from gfe_companion.studies.drawing import WIDTH, spread
 from gfe_companion.studies.results import Picture, Table, Text, markdown
 from gfe_core.amd import AMD
 from gfe_core.models import Decoder
@@ -94,8 +94,8 @@ def fig_numbers(setting: Setting, found: pd.DataFrame) -> Picture:
     axes.invert_yaxis()
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:+.0%}")
     axes.set_xlabel("our mean, against the printed number")
-    heading = f"The paper's printed losses and ours, {setting.profile.name} profile ({spread(*found.seeds)})"
-    figure.suptitle(wrapped(heading), fontsize="medium")
+    heading = f"The paper's printed losses and ours, {setting.profile.name} profile"
+    figure.suptitle(f"{heading}\n({spread(*found.seeds)})", fontsize="medium")
     alt = (
         f"Deviation of our losses from {len(found)} printed numbers of the paper ({spread(*found.seeds)}): "
         f"{counted(found.verdict)}."

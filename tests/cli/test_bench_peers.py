@@ -10,8 +10,9 @@ from conftest import mlp, seeded
 from gfe_companion.cli import bench_peers
 from gfe_companion.cli.arguments import parse_bench
 from gfe_companion.cli.bench_peers import Racer, Rung, chosen, climbed, race
-from gfe_companion.methods import Entrant
+from gfe_companion.methods import Entrant, products
 from gfe_companion.runs.profiles import Setting
+from gfe_companion.studies.beyond_peers import ONEDNN
 from gfe_core.accelerated import QuasiNewtonAMD
 from gfe_core.amd import AMD
 from gfe_core.lbfgs import LBFGSAMD
@@ -140,4 +141,8 @@ def test_everyone_has_ladders_and_peers_stand_beside_ours(monkeypatch):
     assert len({(racer.entrant.name, racer.entrant.warm) for racer in everyone}) == len(everyone)
     assert all(ladder for racer in everyone for ladder in racer.entrant.ladders)
     for warm in (False, True):
-        assert {racer.ours for racer in everyone if racer.entrant.warm == warm} == {True, False}
+        of_start = [racer for racer in everyone if racer.entrant.warm == warm]
+        assert {racer.ours for racer in of_start} == {True, False}
+        if products.available():
+            assert {racer.ours for racer in of_start if racer.onednn} == {True, False}, "both sides have it"
+            assert all(racer.entrant.name.endswith(ONEDNN) == racer.onednn for racer in of_start)

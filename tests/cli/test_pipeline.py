@@ -1,6 +1,9 @@
 """Notebooks run in order, once; a failing one is kept and named; what is damaged or changed is made again."""
 
 import argparse
+import json
+import subprocess
+import sys
 import warnings
 from types import SimpleNamespace
 
@@ -22,11 +25,11 @@ def project(monkeypatch, tmp_path):
     monkeypatch.setattr(pipeline, "ROOT", tmp_path)
     (tmp_path / "notebooks").mkdir()
 
-    def add(name, *sources):
+    def add(name, *sources, **about):
         cells = [nbformat.v4.new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]})]
         cells += [nbformat.v4.new_code_cell(source) for source in sources]
         kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
-        notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
+        notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel, "gfe": about})
         nbformat.write(notebook, tmp_path / "notebooks" / f"{name}.ipynb")
 
     add.root = tmp_path
@@ -42,16 +45,26 @@ def options(**changed):
     return argparse.Namespace(**defaults | changed)
 
 
-def draws(name):
+def draws(root, name):
+    """A cell that makes a file of the profile's figures, and says so as a page does."""
     return (
-        f"from pathlib import Path; folder = Path({{root!r}}) / 'figures' / profile; "
-        f"folder.mkdir(parents=True, exist_ok=True); (folder / '{name}').write_text(seeds or 'none')"
+        "from pathlib import Path\nfrom IPython.display import Markdown, display\n"
+        f"path = Path({str(root)!r}) / 'figures' / profile / '{name}'\n"
+        "path.parent.mkdir(parents=True, exist_ok=True)\npath.write_text(seeds or 'none')\n"
+        "display(Markdown('drawn'), metadata={'made': {'name': path.stem}})"
+    )
+
+
+def waits_for(path):
+    return (
+        "import time\nends = time.time() + 60\n"
+        f"while not Path({str(path)!r}).exists():\n    assert time.time() < ends\n    time.sleep(0.05)"
     )
 
 
 def test_the_second_call_does_nothing_until_something_changed(project, capsys):
     figure = project.root / "figures" / "smoke" / "fig.txt"
-    project("01_one", draws("fig.txt").format(root=str(project.root)))
+    project("01_one", draws(project.root, "fig.txt"))
     assert pipeline.main(options()) == Exit.DONE
     assert figure.read_text() == "none"
     executed = nbformat.read(project.root / "build" / "smoke" / "01_one.ipynb", as_version=4)
@@ -67,7 +80,7 @@ def test_the_second_call_does_nothing_until_something_changed(project, capsys):
 
     assert pipeline.main(options(seeds=(4, 5))) == Exit.DONE
     assert figure.read_text() == "4,5"
-    project("01_one", draws("fig.txt").format(root=str(project.root)), "1 + 1")
+    project("01_one", draws(project.root, "fig.txt"), "1 + 1")
     capsys.readouterr()
     assert pipeline.main(options(seeds=(4, 5))) == Exit.DONE
     assert "running" in capsys.readouterr().err
@@ -113,6 +126,28 @@ def test_the_runs_of_all_notebooks_go_as_one_grid_before_the_first(project, monk
     for alone in ({"jobs": 1}, {"jobs": 2, "timeout": 5.0}):
         assert pipeline.main(options(force=True, **alone)) == Exit.DONE
     assert len(grids) == 2, "a notebook's minutes count its own runs, and one process gains nothing"
+
+
+def test_the_smoke_profile_alone_executes_side_by_side_and_last_what_reads_the_others(project, capsys):
+    """Two notebooks that wait for each other's figure, and one that reads both."""
+    figures = project.root / "figures" / "smoke"
+    project("01_one", draws(project.root, "one.csv"), waits_for(figures / "two.csv"))
+    project("02_two", draws(project.root, "two.csv"), waits_for(figures / "one.csv"))
+    reads = f"sorted(path.name for path in Path({str(figures)!r}).glob('*.csv')) == ['one.csv', 'two.csv']"
+    project("00_reads", f"from pathlib import Path\nassert {reads}", reads_figures=True)
+    assert pipeline.main(options(jobs=2)) == Exit.DONE
+    stamps = {path.stem: json.loads(path.read_text()) for path in (figures / "../../build/smoke/stamps").iterdir()}
+    made = {stem: [name for name in stamp["made"] if "figures" in name] for stem, stamp in stamps.items()}
+    assert made == {"00_reads": [], "01_one": ["figures/smoke/one.csv"], "02_two": ["figures/smoke/two.csv"]}
+    assert stamps["00_reads"]["rests_on"]["figures"].keys() == {"one.csv", "two.csv"}
+
+    taken = "import time\nfrom pathlib import Path\nbegun = time.time()\ntime.sleep(0.5)\n"
+    for name in ("01_one", "02_two"):
+        project(name, f"{taken}Path({str(project.root / name)!r}).write_text(f'{{begun}} {{time.time()}}')")
+    for alone in ({"profile": "quick"}, {"timeout": 5.0}, {"jobs": 1}):
+        assert pipeline.main(options(**{"jobs": 2, "force": True, "only": ["01", "02"]} | alone)) == Exit.DONE
+        (_, ends), (begins, _) = ((project.root / name).read_text().split() for name in ("01_one", "02_two"))
+        assert float(ends) < float(begins), "their cells may read clocks"
 
 
 def test_only_and_from_choose(project, capsys):
@@ -165,6 +200,15 @@ def test_a_fall_back_to_stand_ins_is_loud_and_told_to_the_notebooks(project, mon
     project("01_one", "assert data == 'embedded'")
     assert pipeline.main(options(data="auto")) == Exit.DONE
     assert "*** stand-ins are used ***" in capsys.readouterr().err
+
+
+def test_a_call_that_ends_early_has_not_read_what_the_report_needs():
+    """Seconds of each call: a grammar that jsonschema looks for, Matplotlib, SciPy."""
+    program = (
+        "import sys, gfe_companion.cli.pipeline, jsonschema\n"
+        "print([name for name in ('lark', 'matplotlib', 'scipy', 'bs4') if name in sys.modules])"
+    )
+    assert subprocess.check_output([sys.executable, "-c", program], text=True) == "[]\n"
 
 
 def test_another_data_set_goes_into_folders_of_its_own(project, capsys):

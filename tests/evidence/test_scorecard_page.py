@@ -93,5 +93,6 @@ def test_the_erratum_on_step_sizes_shows_that_they_differ_and_that_the_batch_doe
 
 def test_the_notebook_is_thin():
     cells = nbformat.read(ROOT / "notebooks" / "09_scorecard.ipynb", as_version=4).cells
+    cells = [cell for cell in cells if "install" not in cell.metadata.get("tags", [])]
     lengths = [len([line for line in cell.source.splitlines() if line]) for cell in cells if cell.cell_type == "code"]
     assert max(lengths) <= 15 and median(lengths) <= 5 and sum(lengths) <= 35

@@ -3,42 +3,26 @@
 import json
 import shutil
 import subprocess
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 import torch
+from engines import ANSWER, IMAGES, SOLVERS, question, same
 
 from gfe_companion.datasets.digits import digits
 from gfe_companion.lessons.playground import module, racers, weights
 from gfe_companion.lessons.playground.watched import race
 from gfe_companion.lessons.playground.widget import TOY_TRUTH, Toy, seen_loss
-from gfe_companion.methods import LITERAL, UNCAPPED
-from gfe_core.accelerated import QuasiNewtonAMD
-from gfe_core.amd import AMD
-from gfe_core.encoding import Status
+from gfe_companion.methods import UNCAPPED
 from gfe_core.objective import Objective, bce
 from gfe_core.wrappers import Penalised
 
 NODE = shutil.which("node")
-IMAGES = 50
-ASK = """
-import { readFileSync } from "node:fs";
+ASK = f"""
+import {{ readFileSync }} from "node:fs";
 const engine = await import(process.argv[2]);
-const { networks } = await engine.readWeights(Uint8Array.from(readFileSync(process.argv[3])).buffer);
-const { kind, settings, images, mask, penalty, starts, toy, repeat } = JSON.parse(readFileSync(0));
-const solve = { AMD: engine.amd, QuasiNewtonAMD: engine.quasiNewton }[kind];
-const answers = images.map((image, i) => {
-  const objective = toy ? engine.toyObjective() : new engine.Objective(networks.decoder, image, { mask, penalty });
-  const running = solve(objective, settings, Float64Array.from(starts ? starts[i] : objective.start()));
-  const frames = [];
-  for (;;) {
-    const { value, done } = running.next();
-    if (done) return { ...frames.at(-1), z: [...frames.at(-1).z], status: value, losses: frames.map((f) => f.loss) };
-    frames.push(value);
-  }
-});
-const guess = images[0].length === 784 ? [...networks.autoencoder.forward(networks.encoder.forward(images[0]))] : [];
-console.log(JSON.stringify({ answers, guess }));
+const {{ networks }} = await engine.readWeights(Uint8Array.from(readFileSync(process.argv[3])).buffer);
+console.log(JSON.stringify(({ANSWER})(engine, networks, JSON.parse(readFileSync(0)))));
 """
 needs_node = pytest.mark.skipif(NODE is None, reason="needs Node, to run the playground's script")
 
@@ -54,9 +38,10 @@ def script(tmp_path_factory):
 @pytest.fixture(scope="module")
 def asked(script):
     def ask(solver, images, **more):
-        question = {"kind": type(solver).__name__, "settings": asdict(solver), "images": images.tolist(), "penalty": 0}
         command = [NODE, script / "ask.mjs", script / "module.mjs", weights.PUBLISHED]
-        done = subprocess.run(command, input=json.dumps(question | more), capture_output=True, text=True, timeout=300)
+        done = subprocess.run(
+            command, input=question(solver, images, **more), capture_output=True, text=True, timeout=300
+        )
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
@@ -71,27 +56,6 @@ def decoder():
 @pytest.fixture(scope="module")
 def images():
     return digits()[2].images[:IMAGES].double()
-
-
-def same(answers, encoding, latents=1e-3, losses=1e-4, steps=True):
-    z = torch.tensor([answer["z"] for answer in answers], dtype=torch.float64)
-    loss = torch.tensor([answer["loss"] for answer in answers], dtype=torch.float64)
-    assert (z - encoding.z).abs().max() < latents
-    assert (loss - encoding.loss).abs().max() < losses
-    assert [answer["status"] for answer in answers] == [Status(int(status)).name for status in encoding.status]
-    if steps:
-        assert [answer["steps"] for answer in answers] == encoding.steps.tolist()
-        assert sum(answer["passes"] for answer in answers) == encoding.evaluations
-
-
-SOLVERS = {
-    "the paper's, to tau": replace(LITERAL, tau=200.0, tolerance=0.0),
-    "the paper's": replace(LITERAL, max_trials=40),
-    "uncapped": replace(UNCAPPED, max_trials=40),
-    "uncapped, other settings": AMD(2e3, 0.5, 1.6, 2.0, 200.0, 1e-4, grow_accepted=True, max_trials=30),
-    "quasi-Newton": QuasiNewtonAMD(max_trials=50),
-    "quasi-Newton, other settings": QuasiNewtonAMD(1e-3, 3, 0.0, 40, 0.3, 10.0, 1e4),
-}
 
 
 @pytest.mark.slow

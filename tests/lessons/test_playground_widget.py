@@ -1,5 +1,6 @@
 """The playground's other home: a notebook's kernel answers what the page asks, with every solver of the registry."""
 
+import time
 from itertools import pairwise
 
 import numpy as np
@@ -21,7 +22,7 @@ TRIALS = 12
 def asked(monkeypatch):
     """Asks a widget a question as the page does, and returns its answer with the numbers that came along."""
 
-    def ask(widget, content, *numbers):
+    def once(widget, content, *numbers):
         sent = []
         monkeypatch.setattr(widget, "send", lambda *answer: sent.append(answer))
         buffers = [memoryview(np.asarray(each, np.float64).tobytes()) for each in numbers]
@@ -30,7 +31,24 @@ def asked(monkeypatch):
         assert answer["number"] == 7
         return answer, binary
 
+    def ask(widget, content, *numbers):
+        answer, binary = once(widget, content, *numbers)
+        races = answer.get("races", [])
+        while any(each["status"] is None for each in races):
+            seen = [len(each["frames"]) for each in races]
+            more, added = once(widget, {"question": "on", "seen": seen, "toy": len(numbers[-1]) > 0})
+            binary = [a + b for a, b in zip(binary, added, strict=True)]
+            for old, new in zip(races, more["races"], strict=True):
+                old |= {"status": new["status"], "frames": old["frames"] + new["frames"]}
+        return answer, binary
+
+    ask.once = once
     return ask
+
+
+def shades(words):
+    """Pictures in [0, 1] of what is sent in 16 bits."""
+    return 1 / (1 + np.exp(-np.frombuffer(words, np.int16).reshape(-1, 784) / 1024))
 
 
 def question(*places, **more):
@@ -47,7 +65,7 @@ def test_every_solver_of_the_registry_races_and_none_gets_more_passes(asked, pla
     frames = went["frames"]
     start, dearest = frames[0]["passes"], max(b["passes"] - a["passes"] for a, b in pairwise(frames))
     assert frames[-1]["passes"] < PASSES * (TRIALS + 1) + max(start, dearest)
-    assert len(latents) == 8 * 20 * len(frames) and len(pictures) == 784 * len(frames)
+    assert len(latents) == 8 * 20 * len(frames) and len(pictures) == 2 * 784 * len(frames)
     assert frames[-1]["loss"] < frames[0]["loss"]
 
 
@@ -76,9 +94,10 @@ def test_the_toy_the_walk_and_the_autoencoder(asked):
     answer, (latents, pictures) = asked(widget, question(0), [], [], [-1.0, 2.0])
     assert np.frombuffer(latents)[:2].tolist() == [-1.0, 2.0] and pictures == b""
     _, (decoded,) = asked(widget, {"question": "decode", "count": 2}, np.zeros(40))
-    assert len(decoded) == 2 * 784 and decoded[:784] == decoded[784:]
+    first, second = shades(decoded)
+    assert (first == second).all()
     _, (guess,) = asked(widget, {"question": "guess"}, published.digits[4])
-    away = np.frombuffer(guess, np.uint8) / 255 - published.digits[4].numpy()
+    away = shades(guess)[0] - published.digits[4].numpy()
     assert np.square(away).mean() < 0.02
 
 
@@ -95,3 +114,36 @@ def test_what_a_solver_cannot_take_is_told(asked):
     wrong = {"AMD": {"beta": 2.0}}
     answer, binary = asked(Playground(), question(0, settings=wrong), weights.read().digits[0], [], [])
     assert answer["races"] == [] and "beta = 2.0" in answer["error"] and binary == []
+
+
+def test_pictures_are_as_exact_as_the_loss_that_is_read_from_them(asked):
+    """On an image that a digit's decoder is wrong about, and sure of it."""
+    widget, image = Playground(), np.zeros(784)
+    image[300:500] = 1
+    answer, (_, pictures) = asked(widget, question(1), image, [], [])
+    shown = np.clip(shades(pictures), 1e-12, 1 - 1e-12)
+    losses = -(image * np.log(shown) + (1 - image) * np.log(1 - shown)).mean(axis=1)
+    looked = [frame["loss"] for frame in answer["races"][0]["frames"] if frame["accepted"]]
+    kept = losses[[frame["accepted"] for frame in answer["races"][0]["frames"]]]
+    assert kept == pytest.approx(looked, abs=5e-4) and looked[0] > 0.5
+
+
+def test_an_answer_comes_in_time_and_another_question_ends_the_race(asked):
+    widget, image = Playground(), weights.read().digits[0]
+    without_end = question(0, settings={"AMD": {"tolerance": 0.0, "tau": 1e9}}, trials=100_000)
+    started = time.perf_counter()
+    answer, _ = asked.once(widget, without_end, image, [], [])
+    assert time.perf_counter() - started < 5
+    (went,) = answer["races"]
+    assert went["status"] is None and went["frames"][0]["trials"] == 0
+    first = widget._ended
+    answer, _ = asked(widget, question(1), image, [], [])
+    assert first.done() and [each["name"] for each in answer["races"]] == ["quasi-Newton"]
+    assert answer["races"][0]["frames"][0]["trials"] == 0
+
+
+def test_what_a_decoder_of_ones_own_raises_is_told(asked):
+    narrow = torch.nn.Linear(20, 10)
+    narrow.latent_dim = 20
+    answer, binary = asked(Playground(decoder=narrow), question(0), weights.read().digits[0], [], [])
+    assert answer["races"] == [] and answer["error"] and binary == []

@@ -67,5 +67,5 @@ def test_a_run_under_way_keeps_the_key_of_the_code_that_makes_it(copied, home, m
 def test_a_worker_that_has_read_other_code_makes_nothing(home):
     config = train()
     with pytest.raises(code.StaleCode):
-        store._work(config, Source(None), os.getpid(), {"gfe_core.amd": "other"})
+        store._work(config, {"mnist": Source(None)}, os.getpid(), {"gfe_core.amd": "other"})
     assert not (home / "runs").exists()

@@ -6,14 +6,15 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pandas as pd
 import pytest
 import torch
 
-from gfe_companion.datasets import Source
-from gfe_companion.runs import folders, unfinished
+from gfe_companion.datasets import DataError, Source
+from gfe_companion.runs import code, folders, unfinished
 from gfe_companion.runs import store as runs
 from gfe_companion.runs import train as trainings
 from gfe_companion.runs.configs import Evaluate, Stiffness, Train, TrainByAdjoint
@@ -232,3 +233,21 @@ def _then_die(save):
         raise KeyboardInterrupt
 
     return saves
+
+
+def test_a_worker_reads_all_data_sets_of_the_grid_before_its_first_run(monkeypatch):
+    """One that grows later on is taken for one that leaks, and gives way to another, which reads everything anew."""
+    done, config = [], train()
+
+    def load(name, origin):
+        done.append(name)
+        if name == "fashion_mnist":
+            raise DataError("its own runs will say so")
+
+    monkeypatch.setattr(runs, "load", load)
+    monkeypatch.setattr(runs, "Thread", lambda **_: threading.Thread())  # which would end this process
+    monkeypatch.setattr(runs, "make", lambda made, *_: done.append(made))
+    origins = dict.fromkeys(("mnist", "fashion_mnist", "segmented_mnist"), EMBEDDED)
+    for _ in range(2):
+        runs._work(config, origins, os.getpid() + 1, code.LOADED.rests_on(config))
+    assert done == [*origins, config, config]

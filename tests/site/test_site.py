@@ -7,30 +7,21 @@ from urllib.parse import unquote
 import nbformat
 import pytest
 from bs4 import BeautifulSoup
+from committed import NOTEBOOKS, report_in
 from fontTools.ttLib import TTFont
 
 from gfe_companion.runs.profiles import ROOT, Setting
-from gfe_companion.site import report
 from gfe_companion.site.glossary import Glossary
 from gfe_companion.site.pages import Page, in_boxes
 from gfe_companion.site.prose import plain, slug, to_html
 
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 ASSETS = ROOT / "gfe_companion" / "site" / "assets"
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """The folder of a report of the notebooks as they are committed, and its pages."""
-    with pytest.MonkeyPatch.context() as patch:
-        home = tmp_path_factory.mktemp("home")
-        patch.setenv("GFE_HOME", str(home))
-        patch.setattr("gfe_companion.site.front.everything_of", lambda *_: [])
-        build = home / "build" / "smoke"
-        build.mkdir(parents=True)
-        for path in NOTEBOOKS:
-            (build / path.name).write_bytes(path.read_bytes())
-        folder = report.build(Setting.of("smoke", "embedded", device="cpu")).parent
+    """The folder of a report of what is committed, and its pages."""
+    folder = report_in(tmp_path_factory.mktemp("home"))
     return folder, {path: BeautifulSoup(path.read_text(), "html.parser") for path in folder.rglob("*.html")}
 
 
@@ -129,7 +120,8 @@ def test_words_of_page_00_are_explained_where_they_first_stand(site):
     soup = pages[folder / "01_encoding_as_gradient_flow.html"]
     terms = soup.select("a.term")
     assert {"basin", "AMD"} <= {term.get_text() for term in terms}
-    assert soup.select("a.term > math")
+    symbols = soup.select("a.term:has(> math)")
+    assert symbols and all(term["aria-label"] for term in symbols)
     assert not soup.select("pre a.term, h2 a.term, a a.term, code a.term")
     (basin,) = (term for term in terms if term.get_text() == "basin")
     assert "all starts" in soup.find(id=basin["aria-describedby"]).get_text()

@@ -71,5 +71,5 @@ def test_the_picture_and_the_table_name_every_way(batch):
     shown = lesson.table_built(found).shown
     assert shown.encoder.tolist() == ["AMD", "2"]
     picture = lesson.fig_built(SETTING, found)
-    assert [text.get_text() for text in picture.figure.legends[0].get_texts()] == ["AMD", "2"]
+    assert [text.get_text() for text in picture.figure.legends[0].get_texts()] == ["AMD", "2", "5 % above"]
     assert "what each part brings" in picture.figure._suptitle.get_text()

@@ -54,3 +54,20 @@ def test_the_table_and_the_sentence_say_where_gfe_is_below(setting):
     assert "GFE, at the optimum, lies below “AE, its own encoder” with 5 of 5 networks." in said
     assert "GFE, at the optimum, lies below “AE decoder, at the optimum” with 0 of 5 networks (not with MNIST" in said
     assert "“AE decoder, at the optimum” with 4 of 5 networks (not with MNIST, linear layers, d = 5)." in said
+    assert said.startswith("With one seed, ")
+
+
+def test_a_network_with_which_gfe_took_longer_is_not_counted():
+    columns = ["dataset", "network", "method", "encoding", "seed", "seconds", "loss"]
+    rows = [
+        ("mnist", network, method, encoding, seed, seconds if method == "gfe_fast" else 2.0, loss)
+        for network, seconds in (("small", 2.1), ("large", 3.0))
+        for method, encoding, loss in (
+            ("ae", "own", 0.2), ("ae", "optimum", 0.2), ("gfe_fast", "optimum", 0.1), ("gfe_rehearsed", "optimum", 0.1),
+        )
+        for seed in (0, 1)
+    ]  # fmt: skip
+    said = beyond_networks.say_networks(pd.DataFrame(rows, columns=columns))
+    assert said.startswith("In the mean over 2 seeds, ")
+    assert "1 of 1 networks; not counted, since it took longer than the AE: MNIST, large (1.5 times)." in said
+    assert "GFE rehearsed, at the optimum, lies below “AE, its own encoder” with 2 of 2 networks." in said

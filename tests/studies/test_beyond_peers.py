@@ -10,9 +10,10 @@ from gfe_companion.studies.needs import read_by
 def row(encoder, ours, seconds, warm=False, within=True, images=256, basins=0.01, **more):
     return {
         "images": images, "encoder": encoder, "ours": ours, "warm": warm, "solver": "S()", "passes": 100.0,
-        "above": 0.0005 if within else 0.02, "end": 0.0, "basins": basins, "within": within, "seconds": seconds,
-        "low": seconds, "high": seconds, "timings": 5, "dataset": "mnist", "latent_dim": 20, "convolutional": False,
-        "missing": float("nan"), "threads": 2, "busy": 3.0, "trained": 48_000, "hardware": "a processor, 2 cores",
+        "above": 0.0005 if within else 0.02, "end": 0.0 if within else 0.02, "basins": basins, "within": within,
+        "seconds": seconds, "low": seconds, "high": seconds, "timings": 5, "dataset": "mnist", "latent_dim": 20,
+        "convolutional": False, "missing": float("nan"), "threads": 2, "busy": 3.0, "trained": 48_000,
+        "hardware": "a processor, 2 cores",
         **more,
     }  # fmt: skip
 
@@ -62,10 +63,27 @@ def test_the_sentence_compares_our_fastest_with_the_fastest_peer_that_gets_there
         row("hasty", False, 0.5, latent_dim=128, within=False),
     )  # fmt: skip
     lines = study.say_peers(frame).splitlines()
-    assert "cold: quick takes 0.75 times as long as peer, within the goal of 0.8" in lines[0]
-    assert "warm: warm takes 1.25 times as long as warm peer, short of the goal of 0.8" in lines[1]
-    assert "d = 64" in lines[2] and "only alone comes within 0.1%" in lines[2]
+    assert "cold: quick takes 0.75 times as long as peer (0.75 to 0.75" in lines[0]
+    assert lines[0].endswith("within the goal of 0.8.")
+    assert "warm: warm takes 1.25 times as long as warm peer" in lines[1] and "short of the goal of 0.8" in lines[1]
+    assert "d = 64" in lines[2] and "alone comes within 0.1%, and no peer does" in lines[2]
+    assert "nearest end of ours alone (+0.00%), of the peers hasty (+2.00%)" in lines[2]
     assert "d = 128" in lines[3] and "nobody comes within 0.1%" in lines[3]
+    assert lines[3].endswith("nearest end of the peers hasty (+2.00%).")
+
+
+def test_what_one_side_alone_was_given_does_not_count(published):
+    """The fastest of ours has oneDNN: it counts once a peer has it too."""
+    ours = (row("A", True, 0.4, low=0.3), row("A, oneDNN", True, 0.2))
+    told = study.say_peers(published(*ours, row("B", False, 0.5, high=0.6)))
+    assert "A takes 0.80 times as long as B (0.50 to 0.80" in told
+    told = study.say_peers(published(*ours, row("B", False, 0.5), row("B, oneDNN", False, 0.25)))
+    assert "A, oneDNN takes 0.80 times as long as B, oneDNN" in told
+
+
+def test_peers_that_were_not_there_are_named_first(published):
+    frame = published(row("A", True, 0.5, missing="jax, optimistix"), row("B", False, 0.5, missing="jax, optimistix"))
+    assert study.say_peers(frame).startswith("**Not installed where this was measured: jax, optimistix.**")
 
 
 def test_the_notebook_is_out_of_date_when_other_numbers_are_published(tmp_path, monkeypatch):

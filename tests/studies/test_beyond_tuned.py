@@ -16,7 +16,7 @@ from gfe_companion.methods.recipes import AdamRecipe
 from gfe_companion.runs.profiles import Setting
 from gfe_companion.runs.sizes import PROFILES
 from gfe_companion.runs.ways import Ways, ways_of
-from gfe_companion.studies import beyond_the_paper, beyond_tuned
+from gfe_companion.studies import beyond_sweep, beyond_the_paper, beyond_tuned
 from gfe_companion.studies import beyond_tuned_plans as plans
 from gfe_core.models import AutoEncoder, Decoder
 from gfe_core.objective import bce
@@ -98,6 +98,13 @@ def frame(test=0.0):
     return beyond_tuned.chosen(pd.DataFrame(rows, columns=columns))
 
 
+def sweep():
+    """A setting that all seeds get, and one that is better by 0.01, of the longer budget and the first seed."""
+    named = frame().query("budget == 20 and seed == 0").drop(columns=["loss", "chosen"])
+    named = named.assign(tuning=lambda f: f.tuning.map({"better": "other", "worse": str(plans.FINAL[0])}))
+    return named.assign(given=named.tuning != "other")
+
+
 def test_validation_alone_chooses():
     for losses in (frame(), frame(test=1.0)):
         assert set(losses[losses.chosen].tuning) == {"better"}
@@ -131,16 +138,19 @@ def test_the_table_has_the_mean_of_seeds_between_trainings_and_nothing_outside(s
 
 
 def test_the_figure_draws_four_curves_and_says_until_when(setting):
-    picture = beyond_tuned.fig8_tuned(setting, frame())
+    picture = beyond_tuned.fig8_tuned(setting, frame(), sweep())
     axes = picture.figure.axes[0]
     assert len(axes.get_legend_handles_labels()[0]) == 4 and picture.data.chosen.any()
     assert "until 18 s" in picture.alt, picture.alt
 
 
 def test_the_sweep_says_how_far_ours_lie_above_the_best(setting):
-    losses = frame().assign(tuning=lambda f: f.tuning.map({"better": "other", "worse": str(plans.FINAL[0])}))
-    said = beyond_tuned.say_sweep(setting, losses)
-    assert "2 settings" in said and "other (8.3%)" in said
+    said = beyond_sweep.say_sweep(sweep())
+    assert "AE, its own encoder: other (8.3%)" in said
+    table = beyond_sweep.table_sweep(setting, sweep())
+    assert table.shown.setting.tolist() == ["other", f"{plans.FINAL[0]}*"]
+    assert table.shown["AE, its own encoder"].tolist() == ["0.1200", "0.1300"]
+    assert "loss" not in table.data and table.data.given.sum() == len(table.data) / 2
 
 
 @pytest.mark.parametrize("known", [False, True])

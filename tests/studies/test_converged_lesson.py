@@ -59,7 +59,7 @@ def test_an_epoch_is_counted_in_passes():
 def runs():
     """Table 2's trainings on MNIST by two seeds."""
     rows = [
-        ("mnist", method, seed, images, SimpleNamespace(training=(method, seed, images)))
+        (SETTING.dataset, method, seed, images, SimpleNamespace(training=(method, seed, images)))
         for method, images in (("ae", 400), ("gfe_amd_uncapped", 40))
         for seed in (0, 1)
     ]
@@ -91,7 +91,9 @@ def test_the_networks_are_those_of_the_first_seed_at_the_end(monkeypatch):
         name: SimpleNamespace(training=SimpleNamespace(name=key, solver=solver), images=960)
         for name, key, solver in (("ae", "ae", None), ("gfe_amd_uncapped", "gfe", "AMD"))
     }
-    runs = pd.DataFrame({"dataset": "mnist", "method": list(configs), "seed": 0, "config": list(configs.values())})
+    runs = pd.DataFrame(
+        {"dataset": SETTING.dataset, "method": list(configs), "seed": 0, "config": list(configs.values())}
+    )
     weights = {key: {"960": model.state_dict(), "48": {}} for key, model in kept.items()}
     monkeypatch.setattr(lesson, "run_grid", lambda asked, setting: [SimpleNamespace(weights=weights[asked[0].name])])
     decoder, autoencoder = lesson.networks(SETTING, runs)

@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 
+from gfe_companion.datasets import REGISTRY
 from gfe_companion.runs.profiles import Setting
 from gfe_companion.runs.sizes import AVAILABLE_SEEN, PROFILES
 from gfe_companion.studies import data_available as study
@@ -72,7 +73,7 @@ def test_figure_and_table_show_the_chosen_points_alone(setting):
     assert len(picture.data) == len(table.data) == 3 * 2 * 4
     assert picture.data.test.notna().all()
     (axes,) = picture.figure.axes
-    assert len(axes.lines) == len(study.LOOKS)
+    assert len(axes.get_legend_handles_labels()[0]) == len(study.LOOKS)
     ticks = [
         (float(label.get_text()), tick) for label, tick in zip(axes.get_yticklabels(), axes.get_yticks(), strict=True)
     ]
@@ -80,6 +81,15 @@ def test_figure_and_table_show_the_chosen_points_alone(setting):
     assert picture.figure.get_suptitle().startswith("For accelerated GFE's loss from 240 images")
     assert table.shown["images available"].tolist() == ["60", "240", "960"]
     assert "MNIST, 5,000 images 2, 2, 2" in table.notes
+
+
+def test_titles_of_stand_ins_keep_to_their_panels(setting):
+    runs = pd.concat([made(240).assign(dataset=name) for name in REGISTRY], ignore_index=True)
+    figure = study.fig_available(setting, runs).figure
+    figure.canvas.draw()
+    boxes = [axes.title.get_window_extent() for axes in figure.axes]
+    assert len(boxes) == 3 and all(one.x1 < other.x0 for one, other in zip(boxes, boxes[1:], strict=False))
+    assert boxes[-1].x1 <= figure.bbox.x1
 
 
 def test_the_sentence_names_the_factor_in_images(setting):

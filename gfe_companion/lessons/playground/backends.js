@@ -9,6 +9,7 @@ import { Objective, Toy, sigmoid } from "./engine.js";
 import { amd, quasiNewton } from "./solvers.js";
 
 const SLICE = 12; // milliseconds of solving between two looks at the screen
+const LOGIT = 1024; // what a logit of 1 is in the 16 bits that widget.py sends
 const KINDS = { AMD: amd, QuasiNewtonAMD: quasiNewton };
 
 // The toy's image: what its decoder makes of a latent that the walk should find.
@@ -99,33 +100,32 @@ export class Kernel {
     };
   }
 
+  // The kernel answers every few moments with what is new, and is asked to go on unless another question has come.
   begin(wanted) {
     this.solving = true;
     const { image, mask, toy, ...asked } = wanted.request;
-    const buffers = [image ?? [], mask ?? [], toy ?? []];
-    this.ask({ question: "encode", ...asked }, buffers, ({ races, error = "" }, answers) => {
-      const found = races.map(({ name, status, frames }, place) => {
+    const races = [];
+    const hear = ({ races: found, error = "" }, answers) => {
+      found.forEach(({ name, status, frames }, place) => {
         const z = new Float64Array(held(answers[2 * place]));
-        const pictures = new Uint8Array(held(answers[2 * place + 1]));
+        const pictures = new Int16Array(held(answers[2 * place + 1]));
         const d = z.length / frames.length;
-        return {
-          name,
-          status,
-          frames: frames.map((frame, i) => ({
-            ...frame,
-            z: z.slice(i * d, (i + 1) * d),
-            picture: toy ? null : lightness(pictures, i),
-          })),
-        };
+        const more = frames.map((frame, i) => {
+          return { ...frame, z: z.slice(i * d, (i + 1) * d), picture: toy ? null : shades(pictures, i) };
+        });
+        races[place] = { name, status, frames: [...(races[place]?.frames ?? []), ...more] };
       });
-      this.solving = false;
-      if (this.next) {
-        const next = this.next;
-        this.next = null;
-        this.begin(next);
+      const done = error !== "" || races.every(({ status }) => status !== null);
+      const next = this.next;
+      [this.next, this.solving] = [null, false];
+      if (next) this.begin(next);
+      else if (!done) {
+        this.solving = true;
+        this.ask({ question: "on", seen: races.map(({ frames }) => frames.length), toy: Boolean(toy) }, [], hear);
       }
-      wanted.progress(found, true, error);
-    });
+      wanted.progress(error ? [] : races.filter(({ frames }) => frames.length), done, error);
+    };
+    this.ask({ question: "encode", ...asked }, [image ?? [], mask ?? [], toy ?? []], hear);
   }
 
   picture(frame) {
@@ -135,20 +135,25 @@ export class Kernel {
   decode(latents) {
     return new Promise((found) => {
       this.ask({ question: "decode", count: latents.length }, [latents.flatMap((z) => [...z])], (_, [pictures]) => {
-        found(latents.map((_, i) => lightness(new Uint8Array(held(pictures)), i)));
+        found(latents.map((_, i) => shades(new Int16Array(held(pictures)), i)));
       });
     });
   }
 
   guess(image) {
     return new Promise((found) => {
-      this.ask({ question: "guess" }, [image], (_, [picture]) => found(lightness(new Uint8Array(held(picture)), 0)));
+      this.ask({ question: "guess" }, [image], (_, [picture]) => found(shades(new Int16Array(held(picture)), 0)));
     });
   }
 }
 
 // What a view of bytes shows, in a buffer of its own.
 const held = ({ buffer, byteOffset, byteLength }) => buffer.slice(byteOffset, byteOffset + byteLength);
+
+// Picture number i of many, in logits, as numbers between 0 and 1.
+function shades(words, i) {
+  return sigmoid(Float64Array.from(words.subarray(784 * i, 784 * (i + 1)), (word) => word / LOGIT));
+}
 
 // Picture number i of many, in bytes, as numbers between 0 and 1.
 function lightness(bytes, i) {

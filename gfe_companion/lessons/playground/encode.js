@@ -30,13 +30,14 @@ export class Encode {
     const curve = drawn(220, (context, width, height) => {
       const level = this.guessed && !this.mask ? crossEntropy(this.guessed, this.pen.pixels, null, 1) : null;
       drawCurve(context, width, height, this.races, looks, this.player.trials, level);
-    });
+    }, { "aria-label": "the loss against decoder passes" });
     const latents = drawn(220, (context, width, height) => {
       drawLatents(context, width, height, this.races, looks, this.player.trials);
-    });
+    }, { "aria-label": "the entries of the latent" });
     Object.assign(this, { curve, latents });
     this.shown = ["a", "b", "autoencoder"].map(() => {
-      return { canvas: element("canvas", { role: "img" }), name: element("b"), said: element("span") };
+      const canvas = element("canvas", { role: "img", "aria-label": "a reconstruction" });
+      return { canvas, name: element("b"), said: element("span") };
     });
     this.status = element("p", { className: "gfe-status", role: "status" });
     this.panel = element(
@@ -105,19 +106,20 @@ export class Encode {
 
   show(trials) {
     this.races.forEach((race, place) => {
-      this.tell(this.shown[place], race.name, this.backend.picture(frameAt(race, trials)));
+      const frame = frameAt(race, trials);
+      this.tell(this.shown[place], race.name, this.backend.picture(frame), frame.loss);
     });
     if (this.guessed) this.tell(this.shown[2], "autoencoder", this.guessed);
     this.curve.again();
     this.latents.again();
   }
 
-  // One picture, whose it is, and how well it fits what was seen, and what was not.
-  tell({ canvas, name, said }, whose, picture) {
+  // One picture, whose it is, and how well it fits what was seen, and what was not; `whole` is its loss on all pixels.
+  tell({ canvas, name, said }, whose, picture, whole = crossEntropy(picture, this.pen.pixels, null, 1)) {
     paint(canvas, picture);
     name.textContent = whose;
     name.style.setProperty("--look", this.looks[whose].color);
-    const loss = crossEntropy(picture, this.pen.pixels, this.mask, 1).toFixed(3);
+    const loss = (this.mask ? crossEntropy(picture, this.pen.pixels, this.mask, 1) : whole).toFixed(3);
     const hidden = this.mask ? `, erased half ${crossEntropy(picture, this.pen.pixels, this.mask, 0).toFixed(3)}` : "";
     said.textContent = `loss ${loss}${hidden}`;
     canvas.setAttribute("aria-label", `reconstruction by ${whose}: ${said.textContent}`);

@@ -24,7 +24,7 @@ export class Toy2D {
     });
     this.curve = drawn(TALL, (context, width, height) => {
       drawCurve(context, width, height, this.races, looks, this.player.trials, null);
-    });
+    }, { "aria-label": "the loss against decoder passes" });
     this.status = element("p", { className: "gfe-status", role: "status" });
     this.listen(this.map.canvas);
     this.panel = element(

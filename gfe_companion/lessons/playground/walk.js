@@ -10,9 +10,9 @@ const TRIALS = 80;
 export class Walk {
   constructor(backend) {
     Object.assign(this, { backend, chosen: [0, 1], at: STOPS / 2, latents: [], pixels: [], cancel: () => {} });
-    this.latent = element("canvas", { role: "img" });
-    this.mixed = element("canvas", { role: "img" });
-    this.rows = [0, 1].map(() => Array.from({ length: SHOWN }, () => element("canvas")));
+    this.latent = element("canvas", { role: "img", "aria-label": "what the decoder makes of the mixed latents" });
+    this.mixed = element("canvas", { role: "img", "aria-label": "the mixed pixels" });
+    this.rows = [0, 1].map(() => Array.from({ length: SHOWN }, () => element("canvas", { "aria-hidden": "true" })));
     const move = slider({
       text: "the way from one to the other",
       from: 0,

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from gfe_core.descent import Rule
@@ -29,7 +28,8 @@ class Watched(Wrapped):
 
     def __init__(self, within: Landscape, passes: int, keeps: bool) -> None:
         super().__init__(within)
-        self.allowed, self.keeps = passes, keeps
+        self.before, self.keeps = within.evaluations, keeps
+        self.allowed = self.before + passes
         self.frames: list[dict[str, Any]] = []
         self.latents: list[Tensor] = []
 
@@ -44,7 +44,7 @@ class Watched(Wrapped):
         steps = 0 if before is None else before["steps"] + accepted
         standing = found if accepted or before is None else before["loss"]
         self.frames.append({
-            "trials": len(self.frames), "passes": self.evaluations, "steps": steps, "loss": standing,
+            "trials": len(self.frames), "passes": self.evaluations - self.before, "steps": steps, "loss": standing,
             "accepted": accepted,
         })  # fmt: skip
 
@@ -82,28 +82,44 @@ class Watched(Wrapped):
         return self
 
 
-@dataclass
 class Race:
-    """How a solver went: a frame for each look at the decoder, the latents (frames, d), and why it ended."""
+    """``solver`` on the one image of ``objective`` with as many decoder passes as so many trials take.
 
-    status: str
-    frames: list[dict[str, Any]] = field(default_factory=list)
-    latents: Tensor = field(default_factory=lambda: torch.empty(0))
+    ``frames``: one for each look at the decoder . ``status``: why it ended, None until then. Both can be read while
+    :meth:`run` is under way in another thread.
+    """
+
+    def __init__(self, solver: Solver, objective: Landscape, trials: int) -> None:
+        with_limit = hasattr(solver, "max_trials")
+        self.solver = replace(solver, max_trials=trials) if with_limit else solver  # type: ignore[type-var]
+        self._watched = Watched(objective, PASSES * (trials + 1), keeps=isinstance(solver, Rule))
+        self.status: str | None = None
+
+    def run(self, z0: Tensor | None = None) -> Race:
+        """Let the solver go to its end."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # that the steps do not suit the loss: the curve shows it
+            try:
+                self.status = Status(int(self.solver.encode(self._watched, z0=z0).status[0])).name
+            except Spent:
+                self.status = Status.BUDGET_SPENT.name
+        return self
+
+    def stop(self) -> None:
+        """Let it end at its next look at the decoder."""
+        self._watched.allowed = 0
+
+    @property
+    def frames(self) -> list[dict[str, Any]]:
+        """Where the solver stood after every look at the decoder."""
+        return self._watched.frames
+
+    @property
+    def latents(self) -> list[Tensor]:
+        """The latent (d,) of each frame."""
+        return self._watched.latents
 
 
 def race(solver: Solver, objective: Landscape, trials: int, z0: Tensor | None = None) -> Race:
-    """``solver`` on the one image of ``objective`` with as many decoder passes as so many trials take."""
-    if hasattr(solver, "max_trials"):
-        solver = replace(solver, max_trials=trials)  # type: ignore[type-var]
-    before = objective.evaluations
-    watched = Watched(objective, before + PASSES * (trials + 1), keeps=isinstance(solver, Rule))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # that the steps do not suit the loss: the curve shows it
-        try:
-            encoding = solver.encode(watched, z0=z0)
-            status = Status(int(encoding.status[0])).name
-        except Spent:
-            status = Status.BUDGET_SPENT.name
-    for frame in watched.frames:
-        frame["passes"] -= before
-    return Race(status, watched.frames, torch.stack(watched.latents))
+    """A :class:`Race` that has ended."""
+    return Race(solver, objective, trials).run(z0)

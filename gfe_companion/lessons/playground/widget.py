@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import fields, replace
 from typing import Any
 
@@ -13,12 +14,14 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from gfe_companion.lessons.playground import module, racers, weights
-from gfe_companion.lessons.playground.watched import race
+from gfe_companion.lessons.playground.watched import Race
 from gfe_core.encoding import Solver
 from gfe_core.objective import Objective
 from gfe_core.wrappers import Penalised
 
 TOY_TRUTH = (1.4, 1.1)
+SLICE = 0.03  # seconds of solving between two answers
+LOGIT = 1024  # what a logit of 1 is in 16 bits, as backends.js knows too
 
 
 class Toy(nn.Module):
@@ -62,6 +65,9 @@ class Playground(anywidget.AnyWidget):
         self.encoder = encoder or published.networks["encoder"]
         self.autoencoder = autoencoder or published.networks["autoencoder"]
         self.racers = racers.everyone() | dict(solvers or {})
+        self._pool = ThreadPoolExecutor(1)
+        self._races: list[tuple[str, Race]] = []  # those under way, one after another, with their solvers' names
+        self._ended: Future[None] = Future()
         own = {"color": "#666666", "dash": []}
         super().__init__(
             solvers=[{"name": name} for name in self.racers],
@@ -76,26 +82,42 @@ class Playground(anywidget.AnyWidget):
         numbers = [torch.frombuffer(bytearray(b), dtype=torch.float64) if len(b) else None for b in buffers]
         questions: dict[str, Callable[..., tuple]] = {
             "encode": self._encode,
+            "on": self._on,
             "decode": self._decode,
             "guess": self._guess,
         }
         try:
             answer, sent = questions[content["question"]](content, *numbers)
-        except ValueError as error:  # of a solver that cannot take this image, or these settings
+        except Exception as error:  # of a solver that cannot take these settings, or a decoder of the reader's own
             answer, sent = {"races": [], "error": str(error)}, []
         self.send({"number": content["number"], **answer}, sent)
 
     def _encode(self, content: dict, image: Tensor | None, mask: Tensor | None, toy: Tensor | None) -> tuple:
-        """Race the solvers that are asked for."""
-        races, sent = [], []
+        """Race the solvers that are asked for, and none of earlier questions any more."""
+        for _, each in self._races:
+            each.stop()
+        self._races = []
         for place in content["racers"]:
             name, solver = list(self.racers.items())[place]
             known = {field.name for field in fields(solver)}
             chosen = {key: value for key, value in content["settings"].get(name, {}).items() if key in known}
-            went = race(replace(solver, **chosen), self._objective(image, mask, toy, content), content["trials"],
-                        None if toy is None else toy[None])  # fmt: skip
-            races.append({"name": name, "status": went.status, "frames": went.frames})
-            sent += [went.latents.double().numpy().tobytes(), b"" if toy is not None else self._drawn(went.latents)]
+            objective = self._objective(image, mask, toy, content)
+            self._races.append((name, Race(replace(solver, **chosen), objective, content["trials"])))
+        self._ended = self._pool.submit(_run, self._races, None if toy is None else toy[None])
+        return self._on({"seen": [0] * len(self._races), "toy": toy is not None})
+
+    def _on(self, content: dict) -> tuple:
+        """What there is, after a moment, beyond the frames that the page has ``seen`` of each race."""
+        wait([self._ended], SLICE)
+        if self._ended.done():
+            self._ended.result()  # or what it raised
+        races, sent = [], []
+        for (name, each), seen in zip(self._races, content["seen"], strict=True):
+            status, frames = each.status, each.frames[seen:]
+            latents = each.latents[seen : seen + len(frames)]
+            races.append({"name": name, "status": status, "frames": frames})
+            found = torch.stack(latents) if latents else torch.empty(0, 1)
+            sent += [found.double().numpy().tobytes(), b"" if content["toy"] or not latents else self._drawn(found)]
         return {"races": races}, sent
 
     def _objective(self, image: Tensor | None, mask: Tensor | None, toy: Tensor | None, content: dict) -> Penalised:
@@ -115,11 +137,21 @@ class Playground(anywidget.AnyWidget):
     def _guess(self, content: dict, image: Tensor) -> tuple:
         """What the autoencoder makes of an image."""
         with torch.no_grad():
-            return {}, [in_bytes(self.autoencoder(self.encoder(image[None].float())).sigmoid())]
+            return {}, [in_words(self.autoencoder(self.encoder(image[None].float())))]
 
     def _drawn(self, latents: Tensor) -> bytes:
         with torch.no_grad():
-            return in_bytes(self.decoder(latents.to(next(self.decoder.parameters()).dtype)).sigmoid())
+            return in_words(self.decoder(latents.to(next(self.decoder.parameters()).dtype)))
+
+
+def _run(races: list[tuple[str, Race]], start: Tensor | None) -> None:
+    for _, each in races:
+        each.run(start)
+
+
+def in_words(logits: Tensor) -> bytes:
+    """Logits, 16 bits a pixel: what is sure to an extent that no 8 bits can tell still counts in the loss."""
+    return (logits.clamp(-31, 31) * LOGIT).round().to(torch.int16).cpu().numpy().tobytes()
 
 
 def in_bytes(pictures: Tensor) -> bytes:
