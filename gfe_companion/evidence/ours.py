@@ -62,8 +62,9 @@ def ours_below_ae_on_the_clock(read: Read) -> Finding:
 
 
 def ours_halves_the_time(read: Read) -> Finding:
-    """For each learning rate the AE's seconds up to its last point, over those in which the accelerated GFE comes down
-    to the same test loss, are above 1; at most half the time means above 2. A seed that does not come down to it has 0.
+    """For each learning rate the seconds in which the AE first comes down to its last test loss, over those in which
+    the accelerated GFE does, are above 1; at most half the time means above 2. A seed that does not come down to it has
+    0.
     """
     frame = read("table_08_verdict")
     ratio = frame.ae / frame.gfe  # zero where gfe is infinite

@@ -9,7 +9,7 @@ import pandas as pd
 
 from gfe_companion.datasets import REGISTRY
 from gfe_companion.evidence.available import AE_BY, GFE_BY
-from gfe_companion.evidence.claims import NO, UNDECIDED, YES, Finding, Read, Unmeasured, all_of, holds
+from gfe_companion.evidence.claims import NO, UNDECIDED, YES, Finding, Read, Unmeasured, all_of, having, holds
 from gfe_companion.evidence.intervals import Interval, interval
 from gfe_companion.evidence.overfit import HARDLY, rises, still_falls
 
@@ -44,6 +44,7 @@ def _with_plus(rows: dict[str, Compared], sentence: str) -> str:
 def _by_images(frame: pd.DataFrame) -> dict[str, Compared]:
     """The AE's test loss minus that of accelerated GFE, both by their own encoder, by number of images available."""
     keys = ["dataset", "available", "seed"]
+    having(frame, "last")
     ae, gfe = (frame[(frame.method == m) & (frame.encoder == e)].set_index(keys) for m, e in (AE_BY, GFE_BY))
     both = ae.join(gfe.test.rename("test_gfe"), how="inner").reset_index()
     if both.empty:

@@ -133,17 +133,22 @@ def say_chosen(setting: Setting, stability: pd.DataFrame) -> Text:
     penalties = sorted((weight, name) for name, weight in weights.items() if name.startswith("penalty") and held[name])
     longer = f"{profile.beyond_images / profile.stability_images:.0f}"
     rule = (
-        "**The rule.** A penalty costs nothing and changes no training otherwise, so that it is preferred. The chosen "
-        f"one is {MARGIN:g} times the weakest that holds: no training under it collapsed, and the mean |z| stayed "
+        "**The rule.** A penalty takes no time and leaves the training as it is otherwise, so that it is preferred; "
+        "what it costs in loss stands in the table. The chosen one "
+        f"is {MARGIN:g} times the weakest that holds: no training under it collapsed, and the mean |z| stayed "
         f"below {SHORT:,.0f}. The factor is a margin, since trainings of this page are up to {longer} times as long as "
         "these. No loss takes part in the choice."
     )
     if not penalties:
-        return Text(f"{rule} Here no penalty holds, and {FAST.penalty:g} is used without its support.")
+        return Text(f"{rule} Here no penalty holds, and {plain(FAST.penalty)} is used without its support.")
     chosen = MARGIN * penalties[0][0]
     agrees = abs(chosen / FAST.penalty - 1) < 1e-6
-    said = f"{rule} Here {penalties[0][1].split()[-1]} is the weakest that holds, so that the rule chooses {chosen:g}"
-    said += ", which is what this page uses." if agrees else f". This page uses {FAST.penalty:g}, which is not that."
+    said = (
+        f"{rule} Here {penalties[0][1].split()[-1]} is the weakest that holds, so that the rule chooses {plain(chosen)}"
+    )
+    said += (
+        ", which is what this page uses." if agrees else f". This page uses {plain(FAST.penalty)}, which is not that."
+    )
     if held[NO_REMEDY]:
         said += " Without any remedy the trainings held, too: in this profile they are too short to tell."
     return Text(said)

@@ -83,7 +83,7 @@ def table2(setting: Setting, runs: pd.DataFrame) -> Table:
     epochs = "whole epochs" if share == 1 else f"an \u201cepoch\u201d is {share:.2%} of a real one"
     seeds = ", ".join(map(str, seeds_of(setting)))
     return Table(
-        "table2", runs[["dataset", "method", "seed", "test_loss", "ae_loss"]], pd.DataFrame(columns),
+        "table2", runs[["dataset", "method", "seed", "images", "test_loss", "ae_loss"]], pd.DataFrame(columns),
         f"Table 2: test cross-entropy of trained networks, mean ± 95 % interval, seeds {seeds}",
         f"Training images, GFE / AE ({epochs}). {taken}. {_accelerated(setting, runs)}"
         f"The AE's own encoder is tested on all test images, GFE on the first {setting.profile.test_images:,}, "

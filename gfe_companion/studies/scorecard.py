@@ -113,6 +113,11 @@ def say_numbers(setting: Setting, found: pd.DataFrame) -> Text:
     """The verdicts on the printed numbers, counted, and what limits them."""
     names = {row.row if row.row in REGISTRY else paper()[row.table]["data"] for row in found.itertuples()}
     said = [f"Of {len(found)} comparisons: {counted(found.verdict)}."]
+    if (share := setting.profile.epoch_share) < 1 and "table2" in set(found.table):
+        said.append(
+            f"In this profile Table 2's networks have seen {share:.2%} of the images that the paper's have, so that "
+            "beside the printed numbers their losses say nothing of the method."
+        )
     return Text(" ".join(dict.fromkeys([*said, *filter(None, (caution(setting, name) for name in sorted(names)))])))
 
 

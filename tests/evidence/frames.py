@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from gfe_companion.datasets import REGISTRY
 from gfe_companion.evidence.claims import EPOCH
 
 AMD = "gfe_amd_uncapped"
@@ -54,7 +55,9 @@ def made(favourable=True, seeds=3):
         "fig_01_path": frame([(n, 1.0 - 0.1 * n * (1 if favourable else -1)) for n in range(5)], "step loss"),
         "fig1": frame(flows, "method iteration t loss"),
         "table1": frame(table1, "images method seed test_loss").assign(ae_loss=lambda f: f.seed.map(tiny) + worse),
-        "table2": frame(table2, "dataset method seed test_loss").assign(ae_loss=lambda f: f.seed.map(ae_of_2)),
+        "table2": frame(table2, "dataset method seed test_loss").assign(
+            ae_loss=lambda f: f.seed.map(ae_of_2), images=lambda f: f.dataset.map(lambda name: REGISTRY[name].epoch)
+        ),
         "table_05_gain": frame([(480, s, worse - better + d) for s, d in tiny.items()], "images seed gain"),
         "fig4_left": frame(curve, "method seed images seconds validation_loss"),
         "fig4_right": frame(curve, "method seed images seconds validation_loss"),
@@ -67,7 +70,7 @@ def made(favourable=True, seeds=3):
         ),
         "fig_04_stiffness": frame(stiff, "seed images late_median end"),
         "table_04_dopri5": frame(cost, "images seed method gradients"),
-        "table_07_latents": frame(maps, "data method seed neighbours"),
+        "table_07_latents": frame(maps, "data method seed neighbours").assign(images=REGISTRY["mnist"].epoch),
         "table_02_cost": pd.DataFrame(
             [
                 ("fixed grid", "ApproximateGradient", 100, 2),

@@ -86,6 +86,8 @@ def test_methods_that_were_not_run_are_not_judged():
     frame = made()
     with pytest.raises(Unmeasured):
         judged(ours.ours_fewer_images_available, frame[frame.method == "ae"])
+    with pytest.raises(Unmeasured, match="no column last yet"):
+        judged(ours.ours_fewer_images_available, frame.drop(columns="last"))
 
 
 def test_every_rule_has_its_finding():

@@ -23,7 +23,7 @@ from tests.evidence.frames import Place, made, write
 def setting(tmp_path):
     write(tmp_path, made())
     place = Place(tmp_path)
-    place.profile = SimpleNamespace(name="smoke")
+    place.profile = SimpleNamespace(name="smoke", epoch_share=1.0)
     return place
 
 
@@ -55,6 +55,14 @@ def test_the_figure_has_a_mark_and_a_label_for_each_printed_number(setting):
     assert study.say_numbers(setting, found).startswith(f"Of {len(found)} comparisons: ")
     plt.close(picture.figure)
     plt.close(study.fig_numbers(setting, found.iloc[:0]).figure)
+
+
+def test_table_2_of_a_part_of_an_epoch_is_said_to_say_nothing(setting):
+    found = numbers(setting)
+    assert "say nothing" not in study.say_numbers(setting, found)
+    setting.profile.epoch_share = 0.04
+    assert "seen 4.00% of the images" in study.say_numbers(setting, found)
+    assert "say nothing" not in study.say_numbers(setting, found[found.table == "table1"])
 
 
 def test_numbers_of_fewer_images_are_said_to_be_so(setting):

@@ -84,7 +84,7 @@ def test_every_figure_is_there_in_all_its_forms(smoke):
     assert set(table.method) == {"ae", "gfe_amd_uncapped", "ae_then_amd"}
     assert "MNIST, 5,000 images" in (figures / "table1.md").read_text()
     table = pd.read_csv(figures / "table2.csv")
-    assert list(table) == ["dataset", "method", "seed", "test_loss", "ae_loss"]
+    assert list(table) == ["dataset", "method", "seed", "images", "test_loss", "ae_loss"]
     assert set(table.dataset) == {"mnist", "segmented_mnist", "fashion_mnist"}
     assert set(pd.read_csv(figures / "fig5_a.csv").dataset) == {"mnist", "fashion_mnist"}
     assert set(pd.read_csv(figures / "table_07_latents.csv").data) == {"full", "few"}

@@ -63,7 +63,7 @@ def test_the_papers_numbers_stand_beside_its_own_data_sets_alone(setting, toy):
     uncompared = shown.loc[[LONG, "letters A-J (stand-in for FashionMNIST)"]]
     assert (uncompared[["paper: AE", "paper: GFE-amd"]] == "").all(axis=None)
     assert (uncompared["AE"] == "0.2000").all()
-    assert list(made.data) == ["dataset", "method", "seed", "test_loss", "ae_loss"]
+    assert list(made.data) == ["dataset", "method", "seed", "images", "test_loss", "ae_loss"]
     alone = study.table2(setting, table("toy"))
     assert list(alone.shown) == ["data set", "AE", "GFE-amd, uncapped", *ours]
 

@@ -54,6 +54,13 @@ class Unmeasured(Exception):
     """What a claim is judged from is not there; the text says what, in a sentence."""
 
 
+def having(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    """``frame`` itself. Raises :class:`Unmeasured` where it is of older code, which did not write all ``columns``."""
+    if missing := [column for column in columns if column not in frame]:
+        raise Unmeasured(f"Its file has no column {', '.join(missing)} yet: run the notebook that writes it again.")
+    return frame
+
+
 def definition() -> str:
     """What the verdicts mean, as Markdown: this module's docstring without its first line."""
     return inspect.cleandoc(__doc__ or "").split("\n\n", 1)[1]
