@@ -116,3 +116,10 @@ def test_the_readme_is_a_front_page():
     assert len(README.splitlines()) < 150
     for said in ("## What was found", "## Two commands", "## Routes", "## What it needs", "WSL", "memory", "disk"):
         assert said in README
+
+
+def test_the_screens_of_the_readme_are_there_and_small():
+    """They are taken by the tests in a browser."""
+    screens = {path.name: path.stat().st_size for path in (ROOT / "figures" / "screens").iterdir()}
+    assert set(screens) == set(re.findall(r"figures/screens/([\w.]+)\)", README))
+    assert max(screens.values()) <= 300_000
