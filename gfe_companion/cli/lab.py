@@ -28,6 +28,7 @@ SHOWN = {
 # JupyterLab's settings until the reader changes them: it asks the network for nothing, and pages of text open as pages.
 SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+    "filebrowser-extension/browser": {"showLastModifiedColumn": False},  # names have its width
     "docmanager-extension/plugin": {"defaultViewers": {"markdown": "Markdown Preview"}},
     "mainmenu-extension/plugin": {"menus": [{"id": "jp-mainmenu-help", "items": [{"rank": 0, **SHOWN}]}]},
 }
