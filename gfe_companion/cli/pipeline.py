@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from joblib import Parallel, delayed
+from joblib.externals.loky import get_reusable_executor
 
 from gfe_companion.cli.endings import end_children
 from gfe_companion.cli.environment import Exit
@@ -110,6 +111,7 @@ def _plan(chosen: list[Notebook], setting: Setting, options: argparse.Namespace)
 def _run(chosen: list[Notebook], setting: Setting, options: argparse.Namespace, turn: Turn) -> int:
     turn.at("the runs")
     _make_runs(chosen, setting, options)
+    get_reusable_executor().shutdown(wait=False)  # the runs' processes, whose memory the kernels need
     failed = not _execute(chosen, setting, options, turn)
     turn.at("the report")
     return _tell(chosen, setting, options, failed)

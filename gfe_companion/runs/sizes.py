@@ -7,7 +7,8 @@ from dataclasses import dataclass
 TABLE1_IMAGES = (480, 960, 1920, 3840, 5760)
 LOG_SPACED = (160, 320, 9600, 16_000, 25_600, 40_000, 64_000, 96_000, 160_000, 256_000, 400_000, 560_000, 800_000)
 AVAILABLE_SEEN = (
-    160, 320, 640, 960, 1920, 3840, 5760, 9600, 16_000, 25_600, 40_000, 64_000, 96_000, 160_000, 240_000, 400_000,
+    160, 320, 640, 960, 1920, 3840, 5760, 9600, 16_000, 25_600, 40_000, 64_000, 96_000, 128_000, 160_000, 240_000,
+    400_000, 600_000,
 )  # fmt: skip  # where trainings on few images are validated
 FLOW_STEP = 160  # training images between two points of Figure 3: ten iterations
 FLOW_KEPT = (160, 480, 1920)  # where Figure 1 looks: after 10, 30 and 120 iterations
@@ -170,11 +171,11 @@ PROFILES = {
             flow_validation_images=50, flow_seeds=3, stiff_images=8,
             watched_images=50_000, fine_seeds=1, coarse_images=16,
             converged_seeds=3, few_images=1920, epoch_share=1.0, map_images=5000, excess_images=500,
-            available_images=(120, 480, 1920, 7680, 50_000), available_ae=(16_000, 64_000, 96_000, 160_000, 240_000),
-            available_gfe=(9600, 25_600, 40_000, 64_000, 96_000), available_seeds=(5, 5, 5, 5, 5),
+            available_images=(120, 480, 1920, 7680, 50_000), available_ae=(16_000, 64_000, 128_000, 400_000, 600_000),
+            available_gfe=(9600, 25_600, 40_000, 64_000, 96_000), available_seeds=(5, 5, 5, 5, 3),
             available_other_seeds=(3, 3, 3, 0, 0), available_points=8, available_reference=480,
-            available_validation=120, available_tested=1000, available_trials=200,
-            opponent_seeds=3, opponent_settings=2, opponent_seen=64_000, opponent_shifts=96_000, opponent_gfe=40_000,
+            available_validation=120, available_tested=500, available_trials=200,
+            opponent_seeds=3, opponent_settings=2, opponent_seen=96_000, opponent_shifts=96_000, opponent_gfe=64_000,
             beyond_seeds=3, beyond_images=600_000, beyond_tested=1000, stability_images=64_000, optimum_images=50,
             race_images=128, race_passes=2000,
             clock_budgets=(3.0, 8.0, 20.0, 48.0, 110.0), clock_seeds=3, clock_sweep=10.0, clock_settings=24,

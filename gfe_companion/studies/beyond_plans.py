@@ -20,7 +20,7 @@ from gfe_core.levenberg_marquardt import LevenbergMarquardt
 from gfe_core.training import CosineRecipe, Recipe
 from gfe_core.warm import WarmStart
 
-LATENT_RATES = (0.1, 0.5, 2.0)  # of the auto-decoder, swept on the first seed
+LATENT_RATES = (0.5, 2.0, 8.0)  # of the auto-decoder, swept on the first seed
 LATENT_RATE = 0.5  # on the others
 FREE = replace(FAST, penalty=0.0)
 SCHEDULES = {"constant": "constant learning rate", "cosine": "learning rate decays to zero"}

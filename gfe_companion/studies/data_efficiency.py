@@ -154,8 +154,8 @@ def table1(setting: Setting, runs: pd.DataFrame) -> Table:
     names, cells = zip(("images", [f"{images:,}" for images in sorted(set(runs.images))]), *columns, strict=True)
     dataset, profile = setting.load(), setting.profile
     tested, seeds = min(profile.test_images, len(dataset.test.images)), ", ".join(map(str, setting.seeds))
-    slow = [METHODS[name].look.short for name in set(runs.method) if METHODS[name].slow]
-    literal = f", {' and '.join(slow)} on {profile.slow_test_images:,} spread evenly over them" if slow else ""
+    few = [METHODS[name].look.short for name in METHODS if name in set(runs.method) and plans.on_fewer(name)]
+    literal = f", {' and '.join(few)} on {profile.slow_test_images:,} spread evenly over them" if few else ""
     return Table(
         "table1", runs[["images", "method", "seed", "test_loss", "ae_loss"]],
         pd.DataFrame(list(zip(*cells, strict=True)), columns=names),

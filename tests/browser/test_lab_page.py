@@ -156,5 +156,10 @@ def test_the_playground_answers_from_the_kernel(browser, lab):
         tried(page, place, "lab_playground")
         assert faults(page, ".gfe-playground") == []
         place.get_by_role("tab", name="Encode an image").click()
+        slider = place.get_by_label("number of trials")
+        before_key = int(slider.input_value())
+        slider.focus()
+        page.keyboard.press("ArrowRight")
+        assert int(slider.input_value()) == before_key + 1, "JupyterLab takes the arrow keys for its own"
         assert place.locator(".gfe-drawn").first.evaluate(ANSWER_MS) < 100
     assert changed() == before

@@ -51,6 +51,23 @@ def test_all_notebooks_run_and_a_second_call_has_nothing_to_do(smoke):
         assert made == set(re.findall(r"`(\w+)`", announced)), path.stem
 
 
+@pytest.mark.slow
+def test_pages_on_another_data_set_stand_beside_those_that_are_there(smoke):
+    home, _ = smoke
+    before = {path: path.stat().st_mtime_ns for path in (home / "figures" / "smoke").iterdir()}
+    command = [sys.executable, "-m", "gfe_companion", "run", "--profile", "smoke", "--data", "embedded"]
+    environment = os.environ | {"GFE_HOME": str(home), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [*command, "--only", "00,09", "-p", "dataset=SegmentedMNIST"], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert {path: path.stat().st_mtime_ns for path in (home / "figures" / "smoke").iterdir()} == before
+    other = home / "figures" / "smoke-segmented_mnist"
+    assert (other / "fig_00_idea.png").exists()
+    assert set(pd.read_csv(other / "scorecard.csv").verdict) == {NOT_MEASURED}
+    assert "in the place of MNIST" in (home / "build" / other.name / "00_start_here.ipynb").read_text()
+
+
 def test_every_figure_is_there_in_all_its_forms(smoke):
     figures = smoke[0] / "figures" / "smoke"
     papers = "fig1 fig2 fig3_left fig3_right fig4_left fig4_right fig5_a fig5_b fig6 fig7"

@@ -17,7 +17,7 @@ def test_table_1_holds_every_cell_and_the_literal_column_only_where_it_is_afford
         assert all(c.solver == c.training.solver == LITERAL for c in literal)
 
 
-def test_a_slow_method_is_tested_on_fewer_images_spread_evenly_over_those_of_the_others():
+def test_some_are_tested_on_fewer_images_spread_evenly_over_those_of_the_others():
     for name in ("smoke", "quick", "paper"):
         setting = Setting.of(name, "embedded", device="cpu")
         test = plans.table1(setting).query("method == 'gfe_amd_uncapped'").config.iloc[0]
@@ -26,8 +26,9 @@ def test_a_slow_method_is_tested_on_fewer_images_spread_evenly_over_those_of_the
         assert test.every == 1 and len(taken) == fewer.count == setting.profile.slow_test_images
         assert test.count - fewer.every <= taken[-1] < test.count
     tests = plans.table1(Setting.of("paper", "embedded", device="cpu")).set_index("method").config
-    assert {(test.count, test.every) for test in tests["gfe_amd"]} == {(2000, 5)}
-    assert {(test.count, test.every) for test in tests.drop("gfe_amd")} == {(10_000, 1)}
+    for few in ("gfe_amd", "ae_then_amd"):
+        assert {(test.count, test.every) for test in tests[few]} == {(2000, 5)}
+    assert {(test.count, test.every) for test in tests.drop(["gfe_amd", "ae_then_amd"])} == {(10_000, 1)}
 
 
 def test_figure_4_goes_as_far_as_its_claims_need_in_the_paper_profile():

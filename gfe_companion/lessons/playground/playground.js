@@ -58,6 +58,8 @@ export function mount(place, backend, { presets, looks }) {
   }
 
   const whole = element("div", { className: "gfe-playground" }, list, ...names.map((name) => panels[name].panel));
+  // Without this mark on what has the focus JupyterLab takes the arrow keys to move through the cells.
+  whole.addEventListener("focusin", ({ target }) => target.setAttribute("data-lm-suppress-shortcuts", ""));
   whole.append(settings.block);
   place.replaceChildren(whole);
   panels.Encode.pen.pixels = Float64Array.from(backend.digits[0].pixels);
