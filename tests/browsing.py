@@ -22,7 +22,7 @@ BECOMES_ANOTHER = f"""async (canvas, before) => {{
   return ({HASH})(canvas) !== before;
 }}"""
 # Milliseconds from a movement of a slider to the next picture, the least of twenty: both homes answer after a fixed
-# time of solving, wherever the slider stands, and a machine that has other work can only add to that.
+# time of solving, wherever the slider stands, and other work on the machine can only add to that.
 ANSWER_MS = f"""async (canvas) => {{
   const slider = canvas.closest(".gfe-playground").querySelectorAll(".gfe-slider input")[1];
   let least = Infinity;
