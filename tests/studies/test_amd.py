@@ -148,7 +148,8 @@ def training(method, seed, losses):
 def test_a_curve_ends_where_a_seed_breaks_off_and_a_cross_says_so(setting):
     curves = [training("gfe", 0, [3.0, 2.0, 1.0]), training("gfe", 1, [3.0, 2.0, np.nan])]
     figure = amd_training.fig3_right(setting, pd.concat(curves, ignore_index=True)).figure
-    curve, cross = figure.axes[0].lines
+    curve, *seeds, cross = figure.axes[0].lines
+    assert len(seeds) == 2, "two seeds are thin lines"
     assert len(figure.axes[1].lines) == 1, "there is nothing but GFE itself"
     assert list(curve.get_xdata()) == [10, 20]
     assert (cross.get_marker(), list(cross.get_xdata())) == ("x", [30])

@@ -139,7 +139,8 @@ def test_a_flow_that_is_lost_leaves_the_others_in_the_figure(setting):
 def test_where_one_seed_is_followed_for_longer_a_thin_line_goes_on(setting):
     curves = pd.concat([training("gfe", 8, 0, [3.0, 2.0, 1.0]), training("gfe", 8, 1, [3.0, 2.0])], ignore_index=True)
     picture = amd_training.fig3_right(setting, curves.drop(columns="slices"))
-    bold, thin = picture.figure.axes[0].lines
+    bold, *seeds, thin = picture.figure.axes[0].lines
+    assert len(seeds) == 2, "two seeds are thin lines"
     assert (list(bold.get_xdata()), list(thin.get_xdata())) == ([10, 20], [30])
     assert "thin: 1 of them" in picture.figure.get_suptitle().replace("\n", " ")
     assert "After 20 iterations" in picture.alt
