@@ -153,7 +153,7 @@ PROFILES = {
             flow_validation_images=50, flow_seeds=2, stiff_images=1,
             watched_images=1920, fine_seeds=2, coarse_images=8,
             converged_seeds=2, few_images=480, epoch_share=0.0192, map_images=300, excess_images=15,
-            available_images=(120, 480, 1920), available_ae=(3840, 25_600, 9600),
+            available_images=(120, 480, 1920), available_ae=(3840, 25_600, 25_600),
             available_gfe=(1920, 3840, 3840), available_seeds=(2, 2, 2), available_other_seeds=(0, 2, 0),
             available_points=4, available_reference=480, available_validation=40, available_tested=100,
             available_trials=200, opponent_seeds=2, opponent_settings=1, opponent_seen=6400,
