@@ -8,7 +8,7 @@ TABLE1_IMAGES = (480, 960, 1920, 3840, 5760)
 LOG_SPACED = (160, 320, 9600, 16_000, 25_600, 40_000, 64_000, 96_000, 160_000, 256_000, 400_000, 560_000, 800_000)
 AVAILABLE_SEEN = (
     160, 320, 640, 960, 1920, 3840, 5760, 9600, 16_000, 25_600, 40_000, 64_000, 96_000, 128_000, 160_000, 240_000,
-    400_000, 600_000,
+    400_000,
 )  # fmt: skip  # where trainings on few images are validated
 FLOW_STEP = 160  # training images between two points of Figure 3: ten iterations
 FLOW_KEPT = (160, 480, 1920)  # where Figure 1 looks: after 10, 30 and 120 iterations
@@ -171,7 +171,7 @@ PROFILES = {
             flow_validation_images=50, flow_seeds=3, stiff_images=8,
             watched_images=50_000, fine_seeds=1, coarse_images=16,
             converged_seeds=3, few_images=1920, epoch_share=1.0, map_images=5000, excess_images=500,
-            available_images=(120, 480, 1920, 7680, 50_000), available_ae=(16_000, 64_000, 128_000, 400_000, 600_000),
+            available_images=(120, 480, 1920, 7680, 50_000), available_ae=(16_000, 64_000, 128_000, 240_000, 400_000),
             available_gfe=(9600, 25_600, 40_000, 64_000, 96_000), available_seeds=(5, 5, 5, 5, 3),
             available_other_seeds=(3, 3, 3, 0, 0), available_points=8, available_reference=480,
             available_validation=120, available_tested=500, available_trials=200,

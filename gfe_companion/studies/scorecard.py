@@ -170,12 +170,18 @@ def say_own_steps() -> Text:
 
 
 def say_seen(judged: pd.DataFrame) -> Text:
-    """The names of the claims by verdict."""
-    names = judged[judged.whose == THE_PAPER].groupby("verdict").claim.agg(list)
-    return Text("\n".join(
-        f"- **{word}** ({len(names[word])}): {'; '.join(name.replace('_', ' ') for name in names[word])}."
-        for word in WORDS if word in names
-    ))  # fmt: skip
+    """The claims by verdict: those that are reproduced by name, every other one with what was measured and why."""
+    papers, lines = judged[judged.whose == THE_PAPER], []
+    for word in WORDS:
+        part = papers[papers.verdict == word]
+        names = part.claim.str.replace("_", " ")
+        if word == YES and len(part):
+            lines.append(f"- **{word}** ({len(part)}): {'; '.join(names)}.")
+        elif len(part):
+            lines.append(f"- **{word}** ({len(part)}):")
+            whys = (". ".join(filter(None, pair)) for pair in zip(part.measured, part.meaning, strict=True))
+            lines += [f"    - *{name}*: {why}" for name, why in zip(names, whys, strict=True)]
+    return Text("\n".join(lines))
 
 
 def say_answer(found: pd.DataFrame, near: float) -> Text:

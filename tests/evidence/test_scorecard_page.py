@@ -37,6 +37,9 @@ def test_the_papers_claims_come_first_and_ours_are_told_apart(setting):
         assert row.claim.replace("_", " ") in study.say_rules(judged) and row.rule in study.say_rules(judged)
     seen = study.say_seen(judged)
     assert seen.count("\n") == 0 and "few images" in seen and "ours" not in seen
+    row = judged[judged.whose == "the paper"].iloc[0]
+    other = judged.assign(verdict=judged.verdict.where(judged.claim != row.claim, NO))
+    assert f"    - *{row.claim.replace('_', ' ')}*: {row.measured}. {row.meaning}" in study.say_seen(other), "and why"
 
 
 def test_verdicts_are_counted_in_their_order():
