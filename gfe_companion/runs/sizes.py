@@ -160,7 +160,7 @@ PROFILES = {
             opponent_shifts=6400, opponent_gfe=1920,
             beyond_seeds=1, beyond_images=6400, beyond_tested=150, stability_images=960, optimum_images=4,
             race_images=8, race_passes=200,
-            clock_budgets=(1.5, 3.5), clock_seeds=2, clock_sweep=0.6, clock_settings=8,
+            clock_budgets=(1.5, 3.0), clock_seeds=2, clock_sweep=0.6, clock_settings=8,
             clock_recipes=(3.0,), clock_networks=1.0, clock_validated=40, clock_tested=60, clock_trials=200,
         ),
         Profile(

@@ -30,6 +30,7 @@ def test_what_takes_a_part_of_what_another_makes_asks_for_no_more(profile):
     assert profile.slow_test_images <= profile.test_images
     assert profile.flow_images <= profile.watched_images
     assert max(FLOW_KEPT) <= profile.flow_images or profile.name == "smoke", "Figure 1 looks at three decoders"
+    assert {*profile.clock_recipes} <= {*profile.clock_budgets}, "recipes share runs with what is tuned"
     assert profile.available_reference in profile.available_images
     assert len(profile.available_ae) == len(profile.available_gfe) == len(profile.available_images)
     assert len(profile.available_seeds) == len(profile.available_other_seeds) == len(profile.available_images)
