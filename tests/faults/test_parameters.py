@@ -36,7 +36,8 @@ TAKEN = [
     ("flag=True", True), ("label=7", "7"), ("label=some words", "some words"), ("label='q'", "q"),
     ("kind=large", "large"),
     ("kind=3", 3), ("sizes=[3]", [3]), ("sizes=[]", []), ("pair=(1, 2)", (1.0, 2.0)), ("plain=6", 6),
-    ("free=anything", "anything"), ("pair=(-.5e-3, 1E3)", (-0.0005, 1000.0)), ("label=0x10", "0x10"), ("plain=1_000", 1000),
+    ("free=anything", "anything"), ("pair=(-.5e-3, 1E3)", (-0.0005, 1000.0)),
+    ("label=0x10", "0x10"), ("plain=1_000", 1000),
 ]  # fmt: skip
 
 
