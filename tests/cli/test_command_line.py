@@ -244,6 +244,12 @@ def fake(folder: Path, name: str, script: str) -> None:
     (folder / name).chmod(0o755)
 
 
+def test_both_scripts_find_their_repository_alike():
+    """Each must know where it is before it can read anything that both could share."""
+    run, test = ((ROOT / script).read_text().splitlines()[2:] for script in SCRIPTS)
+    assert [line.replace("gfe_companion run", "gfe_companion test") for line in run] == test
+
+
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_no_python_or_an_old_one(script, tmp_path):
     assert call(script, tmp_path).returncode == Exit.ENVIRONMENT == 3
