@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from gfe_companion.runs.folders import find, folder_of, keeps_runs
 from gfe_companion.runs.profiles import Setting, home
 from gfe_companion.runs.syntax import parse
 from gfe_companion.site.figures import made as made_in
+from gfe_companion.site.manifest import few_of
 from gfe_companion.site.stamps import altered, checksum, made_by
 from gfe_companion.studies.needs import datasets_of, needs_of, read_by
 
@@ -147,14 +147,14 @@ def _differs(before: dict, now: dict) -> str:
     if before["cells"] != now["cells"]:
         return "its cells changed"
     if before["parameters"] != now["parameters"]:
-        return f"its parameters changed: {_listed(code.changed(before['parameters'], now['parameters']))}"
+        return f"its parameters changed: {few_of(code.changed(before['parameters'], now['parameters']))}"
     if before["code"] != now["code"]:
-        return f"{_listed(code.changed(before['code'], now['code']))} changed"
+        return f"{few_of(code.changed(before['code'], now['code']))} changed"
     if before["runs"] != now["runs"]:
         others = len(set(now["runs"]) - set(before["runs"]))
         return f"{others} of its runs are others now" if others else "it needs fewer runs now"
     if before["figures"] != now["figures"]:
-        return f"figures that it reads changed: {_listed(code.changed(before['figures'], now['figures']))}"
+        return f"figures that it reads changed: {few_of(code.changed(before['figures'], now['figures']))}"
     return ""
 
 
@@ -165,11 +165,6 @@ def _damaged(made: dict[Path, str]) -> str:
         if checksum(path) != sum_:
             return f"{path.relative_to(home())} is not as it was made"
     return ""
-
-
-def _listed(names: Iterable[str], most: int = 3) -> str:
-    names = list(names)
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _drop_progress(path: Path) -> None:
