@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import signal
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -47,13 +48,19 @@ def nothing_broke_off():
     folders.broken_off.clear()
 
 
-@pytest.fixture
-def one_thread():
-    """A run uses one thread, and so do the tests of what runs are made of."""
+@contextmanager
+def on_one_thread():
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def one_thread():
+    """A run uses one thread, and so do the tests of what runs are made of."""
+    with on_one_thread():
+        yield
 
 
 def seeded(seed: int = 0) -> torch.Generator:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import seeded
+from conftest import on_one_thread, seeded
 from sklearn.datasets import load_sample_images
 from torch import nn
 
@@ -34,10 +34,8 @@ def squares() -> torch.Tensor:
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread_for_all():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    with on_one_thread():
+        yield
 
 
 @pytest.fixture(scope="module")
