@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from gfe_companion.evidence.claims import BATCH
 from gfe_companion.evidence.intervals import interval
 from gfe_companion.methods import FAST_TEST
 from gfe_companion.runs.profiles import Setting
@@ -11,7 +12,6 @@ from gfe_companion.studies import beyond_plans as plans
 from gfe_companion.studies.beyond_clock import seeds_said
 from gfe_companion.studies.results import Table, Text
 
-BATCH = 16  # images of an iteration
 MUCH = 0.02  # relative: from here on a loss counts as higher
 
 

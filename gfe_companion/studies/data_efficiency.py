@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from gfe_companion.datasets import REGISTRY
+from gfe_companion.evidence.claims import BATCH
 from gfe_companion.evidence.intervals import Interval, interval, over_seeds
 from gfe_companion.evidence.scorecard import beside
 from gfe_companion.methods import METHODS, UNCAPPED
@@ -21,7 +22,6 @@ from gfe_companion.studies.same_images import beside_ae
 
 DATASETS: tuple[str, ...] = tuple(REGISTRY)
 AE, GFE = "ae", "gfe_amd_uncapped"  # the two that every profile runs, and that sentences compare
-BATCH = 16  # images of an iteration
 
 
 def needs(setting: Setting) -> list[RunConfig]:
