@@ -103,6 +103,31 @@ def test_each_symbol_stands_on_the_page_that_explains_it():
                 assert found, f"{head} is not on page {page}"
 
 
+GREEK = re.compile(
+    r"\\([Aa]lpha|[Bb]eta|[Gg]amma|[Dd]elta|epsilon|zeta|eta|[Tt]heta|kappa|[Ll]ambda|mu|nu|xi|[Pp]i|rho|[Ss]igma|tau|"
+    r"[Pp]hi|[Pp]si|[Oo]mega)(?![a-z])"
+)
+FORMULA = re.compile(r"\$\$(.+?)\$\$|\$(.+?)\$", re.DOTALL)
+NO_SYMBOLS = set("deT") | set("bijkn")  # of derivatives, the exponential's base, a transpose; and what only counts
+
+
+def _letters(formula):
+    """The letters of a formula, Greek ones by name, without words and the names of subscripts such as {max}."""
+    bare = re.sub(r"\\(text|mathrm|begin|end)\{[^}]*\}|_\{[a-z]{2,}\}", "", formula)
+    return set(GREEK.findall(bare)) | set(re.findall(r"[A-Za-z]", re.sub(r"\\[A-Za-z]+", "", bare)))
+
+
+@pytest.mark.parametrize("number", sorted(PAGES))
+def test_every_symbol_of_a_page_stands_in_the_table(number):
+    """So a letter has one row, and one meaning on all pages."""
+    text = "\n".join(cell.source for cell in cells("00") if cell.cell_type == "markdown")
+    known = {letter for row in _rows(f"\n{text}", "Symbols") for letter in _letters(row[0])}
+    told = [cell.source for cell in cells(number) if cell.cell_type == "markdown"]
+    prose = [re.sub(r"```.*?```|`[^`]*`", "", source, flags=re.DOTALL) for source in told]
+    used = {letter for said in prose for found in FORMULA.findall(said) for letter in _letters("".join(found))}
+    assert used <= known | NO_SYMBOLS, f"{sorted(used - known - NO_SYMBOLS)} on page {number}"
+
+
 def test_no_symbol_and_no_word_is_explained_twice():
     text = "\n".join(cell.source for cell in cells("00") if cell.cell_type == "markdown")
     for heading in ("Symbols", "Words"):
