@@ -101,6 +101,7 @@ def test_the_price_of_an_image_is_beside_how_many_it_takes():
     said = beyond_clock.say_price(BOTH)
     assert "costs the accelerated GFE 2.0 times" in said  # 6 s for 300 images, the AE 10 s for 1,000
     assert "after 14.1% of the AE's images" in said  # halfway from 100 to 200, in logarithms
+    assert "and 28.3% of its seconds" in said  # 2.83 s of 10
     late = BOTH.assign(loss=BOTH.loss.where(BOTH.method == "ae", BOTH.loss + 1))
     assert "does not come down" in beyond_clock.say_price(late)
 
