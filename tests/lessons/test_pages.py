@@ -144,6 +144,16 @@ def _parsed(cell):
     return ast.parse(cell.source if _is_code(cell) else "")
 
 
+@pytest.mark.parametrize("number", sorted(PAGES))
+def test_beside_each_table_stands_what_to_look_at(number):
+    """In words of the page just before or after it, or in what its study says of it."""
+    found = cells(number)
+    for place, cell in enumerate(found):
+        if _is_code(cell) and re.search(r"\.table\w*\(", cell.source) and not re.search(r"\.say_\w+\(", cell.source):
+            beside = " ".join(each.source for each in found[place - 1 : place + 2] if each.cell_type == "markdown")
+            assert re.search(r"\b([Cc]ompare|[Ll]ook at|[Rr]ead|Reading it)\b", beside), cell.source
+
+
 @pytest.mark.parametrize("asked", QUESTIONS, ids=[f"{each['number']} on {each['page']}" for each in QUESTIONS])
 def test_a_question_is_answered_where_the_table_says(asked):
     """One cell of text, or of what a page says in its study, has all words of the answer."""
