@@ -136,7 +136,7 @@ def test_what_an_autoencoder_lacks_depends_on_the_larger_part(fast, said):
     rows = [("ae", 960, 0.1, 0.1, 0.0), ("gfe_fast", 960, 0.01, fast, 0.0), ("gfe_amd_uncapped", 960, 0.1, 0.1, 0.3)]
     gaps = pd.DataFrame(rows, columns=["method", "images", "gap", "optimum", "zero_gap"])
     text = beyond_optimum.say_left(gaps.assign(schedule="constant", seed=0, agree=0.5))
-    assert said in text and "leaves **10.0%**" in text
+    assert said in text and "ends **10.0%** above" in text
     assert ("1.0% above" if fast > 0.1 else "50.0% below") in text
     assert "learn to fit each other" in text
 
