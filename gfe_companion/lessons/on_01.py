@@ -36,17 +36,20 @@ def judge_step(answer: object) -> Finding:
     )
 
 
+MOST = 1000  # times that the loop of an answer may ask for the loss
+
+
 class Endless(Exception):
     """A loop has asked for the loss so often that it will not end."""
 
 
-def bowl(mu: float, most: int = 1000) -> Callable[[Tensor], Tensor]:
-    """The loss mu / 2 (z - 1)^2 of one latent; it raises :class:`Endless` when it is asked more than ``most`` times."""
+def bowl(mu: float) -> Callable[[Tensor], Tensor]:
+    """The loss mu / 2 (z - 1)^2 of one latent. Raises :class:`Endless` when asked more than :data:`MOST` times."""
     asked = itertools.count(1)
 
     def loss(z: Tensor) -> Tensor:
-        if next(asked) > most:
-            raise Endless(f"the loss was asked for {most:,} times, so this loop does not end")
+        if next(asked) > MOST:
+            raise Endless(f"the loss was asked for {MOST:,} times, so this loop does not end")
         return (mu / 2 * (z - 1) ** 2).sum()
 
     return loss
