@@ -29,7 +29,11 @@ def judge_step(answer: object) -> Finding:
     for said, wrong in told.items():
         if torch.allclose(result, wrong):
             return no(said)
-    return no(f"at z = {Z.tolist()} with the gradient {GRADIENT.tolist()} and h = {H:g} it gives {result.tolist()}.")
+    right = (Z - H * GRADIENT).tolist()
+    return no(
+        f"at z = {Z.tolist()} with the gradient {GRADIENT.tolist()} and h = {H:g} it gives {result.tolist()}, "
+        f"and should give {right}."
+    )
 
 
 MOST = 1000  # times that the loop of an answer may ask for the loss
@@ -96,6 +100,7 @@ EXERCISES = (
             "uphill": lambda z, gradient, h: z + h * gradient,
             "not multiplied": lambda z, gradient, h: z - gradient,
             "the move, and not the point": lambda z, gradient, h: -h * gradient,
+            "and should give": lambda z, gradient, h: z - h,
             "returns nothing": lambda z, gradient, h: print(end=""),
         },
     ),

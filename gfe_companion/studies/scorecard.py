@@ -77,9 +77,12 @@ def say_ours(judged: pd.DataFrame) -> Text:
 
 
 def say_rules(judged: pd.DataFrame) -> Text:
-    """The rule of each claim and finding."""
-    shown = pd.DataFrame({"claim": judged.claim.str.replace("_", " "), "rule": judged.rule})
-    return Text(f"**The rule of each.**\n\n{markdown(shown)}")
+    """The rule of each claim and finding, under the short name that the page uses for it, and in its own words."""
+    words = judged.text.where(judged.whose != THE_PAPER, "\u201c" + judged.text + "\u201d")
+    names = "*" + judged.claim.str.replace("_", " ") + "*: " + words
+    return Text(
+        f"**The rule of each.**\n\n{markdown(pd.DataFrame({'short name and claim': names, 'rule': judged.rule}))}"
+    )
 
 
 def fig_numbers(setting: Setting, found: pd.DataFrame) -> Picture:
