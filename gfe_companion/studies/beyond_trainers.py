@@ -48,5 +48,5 @@ def say_trainers(compared: pd.DataFrame) -> Text:
     worse = "; ".join(f"{name} ({more:+.0%})" for name, more in above.items() if more > MUCH) or "none"
     return Text(
         f"**What did not help.** Test loss more than {100 * MUCH:g} % above that of the chosen *{plans.CHOSEN}*: "
-        f"{worse}. Twenty warm trials in place of five change it by {above[plans.PATIENT]:+.1%}."
+        f"{worse}. *{plans.PATIENT}* in its place changes it by {above[plans.PATIENT]:+.1%}."
     )

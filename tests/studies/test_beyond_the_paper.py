@@ -128,7 +128,7 @@ def test_seeds_that_are_not_used_are_not_claimed(setting):
 def test_what_did_not_help_is_named_with_how_much_worse_it_was():
     rows = [(beyond_plans.CHOSEN, 0.1), (beyond_plans.PATIENT, 0.09), ("a", 0.101), ("b", 0.11)]
     said = trainers.say_trainers(pd.DataFrame(rows, columns=["trainer", "loss"]))
-    assert ": b (+10%). Twenty" in said and "by -10.0%." in said
+    assert ": b (+10%). *" in said and "by -10.0%." in said
 
 
 @pytest.mark.parametrize(("fast", "said"), [(0.101, "the encoder"), (0.05, "lacks is in its decoder")])
