@@ -27,7 +27,6 @@ DRAWING = ("gfe_companion.studies.", "gfe_companion.evidence.")  # what is follo
 METHOD = "gfe_core."
 # what is imported where no run is read
 NO_RUNS = tuple(f"gfe_companion.runs.{name}" for name in ("profiles", "progress", "sizes"))
-LISTS_ALL = "gfe_companion.studies.needs"  # it imports every study, and draws nothing
 
 
 def drawn_by(name: str, code: Code) -> dict[str, str]:
@@ -65,7 +64,7 @@ def _followed(modules: list[str], code: Code) -> dict[str, str]:
     waiting, found = list(modules), set()
     while waiting:
         module = waiting.pop()
-        if module in found or module == LISTS_ALL:
+        if module in found:
             continue
         found.add(module)
         if module.endswith("plans"):  # it says which runs there are: these count by what they rest on
