@@ -12,7 +12,6 @@ from gfe_core.accelerated import QuasiNewtonAMD
 from gfe_core.amd import AMD
 from gfe_core.encoding import Status
 
-IMAGES = 50
 SOLVERS = {
     "the paper's, to tau": replace(LITERAL, tau=200.0, tolerance=0.0),
     "the paper's": replace(LITERAL, max_trials=40),

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 from browsing import listened
-from engines import ANSWER, IMAGES, SOLVERS, question, same
+from engines import ANSWER, SOLVERS, question, same
 
 from gfe_companion.datasets.digits import digits
 from gfe_companion.lessons.playground import module, weights
@@ -33,7 +33,7 @@ def decoder():
 
 @pytest.fixture(scope="module")
 def images():
-    return digits()[2].images[:IMAGES].double()
+    return digits()[2].images[:50].double()
 
 
 @pytest.mark.parametrize("name", ["the paper's", "uncapped", "quasi-Newton"])
