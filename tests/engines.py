@@ -16,7 +16,6 @@ from gfe_core.accelerated import QuasiNewtonAMD
 from gfe_core.amd import AMD
 from gfe_core.encoding import Status
 
-IMAGES = 50
 SOLVERS = {
     "the paper's, to tau": replace(LITERAL, tau=200.0, tolerance=0.0),
     "the paper's": replace(LITERAL, max_trials=40),
@@ -43,9 +42,9 @@ ANSWER = """(engine, networks, { kind, settings, images, mask, penalty, starts, 
 
 
 @lru_cache
-def problem() -> tuple[nn.Module, Tensor]:
-    """The published decoder and the first test images (:data:`IMAGES`, 784), in double precision."""
-    return weights.read().networks["decoder"].double(), digits()[2].images[:IMAGES].double()
+def problem(count: int) -> tuple[nn.Module, Tensor]:
+    """The published decoder and the first test images (``count``, 784), in double precision."""
+    return weights.read().networks["decoder"].double(), digits()[2].images[:count].double()
 
 
 def question(solver, images, **more):

@@ -27,12 +27,12 @@ def asked(browser):
 
 @pytest.mark.parametrize("name", ["the paper's", "uncapped", "quasi-Newton"])
 def test_the_same_latents_and_losses_as_gfe_core(asked, name):
-    decoder, images = problem()
+    decoder, images = problem(50)
     same(asked(SOLVERS[name], images), SOLVERS[name].encode(Objective(decoder, images)))
 
 
 def test_it_can_tell_a_difference(asked):
-    decoder, images = problem()
+    decoder, images = problem(50)
     images, solver = images[:5], SOLVERS["uncapped"]
     with pytest.raises(AssertionError):
         same(asked(replace(solver, kappa=1.11), images), solver.encode(Objective(decoder, images)))

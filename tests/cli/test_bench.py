@@ -21,7 +21,6 @@ from gfe_core.amd import AMD
 from gfe_core.levenberg_marquardt import LevenbergMarquardt
 from gfe_core.objective import Objective
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 BASELINES = {
     "Adam": AdamEncoder(0.1, 2000),
     "LBFGS": LBFGSEncoder(1.0, 40),

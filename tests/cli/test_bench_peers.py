@@ -18,7 +18,6 @@ from gfe_core.amd import AMD
 from gfe_core.lbfgs import LBFGSAMD
 from gfe_core.objective import Objective
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 TIGHT, ONE_STEP = QuasiNewtonAMD(tolerance=0.0), AMD(max_trials=1)
 
 

@@ -104,7 +104,7 @@ def test_the_errata_carry_what_was_measured_and_a_link_to_each_place(setting):
         assert unquote(anchor) in headings, notebook
 
 
-def test_the_erratum_on_step_sizes_shows_that_they_differ_and_that_the_batch_does_not_matter(one_thread):
+def test_the_erratum_on_step_sizes_shows_that_they_differ_and_that_the_batch_does_not_matter():
     said = study.say_own_steps()
     first, last = re.search(r"from (\d+) to (\d+)\.", said).groups()
     assert int(first) < int(last)

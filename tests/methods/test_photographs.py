@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import on_one_thread, seeded
+from conftest import seeded
 from sklearn.datasets import load_sample_images
 from torch import nn
 
@@ -32,14 +32,8 @@ def squares() -> torch.Tensor:
     return together[torch.randperm(len(together), generator=seeded())]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread_for_all():
-    with on_one_thread():
-        yield
-
-
 @pytest.fixture(scope="module")
-def trained(one_thread_for_all):
+def trained():
     """A decoder that was trained in an autoencoder, and squares that it has not seen."""
     torch.manual_seed(0)
     up = [nn.ConvTranspose2d(*channels, 4, 2, 1) for channels in ((64, 32), (32, 16), (16, 3))]

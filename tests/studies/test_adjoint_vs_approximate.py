@@ -13,8 +13,6 @@ from gfe_core.models import Decoder
 from gfe_core.nesterov import Nesterov
 from gfe_core.objective import Objective
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 class Scale(torch.nn.Module):
     """D(z) = theta z."""

@@ -74,7 +74,7 @@ def test_both_flows_go_equally_far_under_a_constant_gradient():
         assert flows["gfe"].tau == factor * 1e4
 
 
-def test_passes_are_those_that_the_objective_counts(setting, monkeypatch, one_thread):
+def test_passes_are_those_that_the_objective_counts(setting, monkeypatch):
     small = {images: Decoder(hidden=(8,)) for images in (480, 960)}
     monkeypatch.setattr(nesterov_on_images.borrowed, "decoders", lambda setting: small)
     curves = nesterov_on_images.curves_of_passes(setting)
