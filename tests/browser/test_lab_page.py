@@ -130,6 +130,7 @@ def test_page_00_is_open_and_notebook_01_runs_from_the_menu(browser, lab):
     before = changed()
     with reader(browser, lab) as (page, folder):
         screen(page, "start_page")
+        assert page.locator(".lm-TabBar-tab").count() and not page.locator(".lm-TabBar-tab.jp-mod-dirty").count()
         notebook = Opened(page, folder, "01_encoding_as_gradient_flow.ipynb")
         for word, new in PARAMETERS.items():
             notebook.replace(word, new)
