@@ -18,11 +18,12 @@ LOOKED_S = 2.0
 @contextmanager
 def noted(build: Path, jobs: int) -> Iterator[None]:
     """Note in ``build`` the most that is held while the body runs, if no such call with ``jobs`` runs held more."""
-    over, found = threading.Event(), [0]
+    over, most = threading.Event(), 0
 
     def watch() -> None:
+        nonlocal most
         while not over.wait(LOOKED_S):
-            found.append(max(found.pop(), held()))
+            most = max(most, held())
 
     watching = threading.Thread(target=watch, daemon=True)
     watching.start()
@@ -31,9 +32,9 @@ def noted(build: Path, jobs: int) -> Iterator[None]:
     finally:
         over.set()
         watching.join(LOOKED_S)
-        if max(found) > peak_in(build, jobs):
+        if most > peak_in(build, jobs):
             with suppress(OSError):
-                (build / PEAK).write_text(json.dumps({"bytes": max(found), "jobs": jobs}), encoding="utf-8")
+                (build / PEAK).write_text(json.dumps({"bytes": most, "jobs": jobs}), encoding="utf-8")
 
 
 def held() -> int:

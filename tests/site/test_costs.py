@@ -1,9 +1,9 @@
 """What a profile takes is measured: by its runs' clocks, by the folders that it wrote, by what its processes held."""
 
-import json
 import subprocess
 import sys
-import time
+import threading
+from contextlib import suppress
 
 import nbformat
 import pytest
@@ -57,25 +57,35 @@ def test_only_the_profiles_own_row_is_filled_in(setting, monkeypatch):
     assert {f"| `{name}` |" in costs.TABLE.search(README)[0] for name in ("smoke", "quick", "paper")} == {True}
 
 
-def test_the_most_memory_is_noted_with_that_of_all_processes(tmp_path, monkeypatch):
-    monkeypatch.setattr(peak, "LOOKED_S", 0.02)
-    with peak.noted(tmp_path, jobs=2):
-        time.sleep(0.2)
-    alone = costs.peak_in(tmp_path, 2)
-    assert alone > 0 and costs.peak_in(tmp_path, 3) == 0
-    with pytest.raises(KeyboardInterrupt), peak.noted(tmp_path, jobs=2):
-        started = subprocess.Popen([sys.executable, "-c", NEEDS_MORE], stdout=subprocess.PIPE, text=True)
-        assert started.stdout.readline() == "held\n"
-        time.sleep(0.2)
-        started.kill()
-        started.communicate()
-        time.sleep(0.2)
-        raise KeyboardInterrupt
-    most = costs.peak_in(tmp_path, 2)
-    assert 190e6 < most - alone < 300e6
-    with peak.noted(tmp_path, jobs=2):
-        time.sleep(0.1)
-    assert costs.peak_in(tmp_path, 2) == most, "a later call held less"
-    with peak.noted(tmp_path, jobs=3):
-        time.sleep(0.1)
-    assert json.loads((tmp_path / costs.PEAK).read_text())["jobs"] == 3
+def test_memory_is_that_of_all_processes():
+    before = peak.held()
+    started = subprocess.Popen([sys.executable, "-c", NEEDS_MORE], stdout=subprocess.PIPE, text=True)
+    assert started.stdout.readline() == "held\n"
+    assert 190e6 < peak.held() - before < 300e6
+    started.kill()
+    started.communicate()
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch):
+    """A call that holds so much at one look after another; what is noted then, in words."""
+
+    def call_(*held, jobs=2, ends=None):
+        seen, looks = threading.Event(), iter(held)
+        monkeypatch.setattr(peak, "held", lambda: next(looks, 0) or seen.set() or 0)
+        with suppress(KeyboardInterrupt), peak.noted(tmp_path, jobs):
+            assert seen.wait(60)
+            if ends:
+                raise ends
+        return (tmp_path / costs.PEAK).read_text()
+
+    monkeypatch.setattr(peak, "LOOKED_S", 0.001)
+    return call_
+
+
+def test_the_most_memory_is_noted(call, tmp_path):
+    assert call(5, 9, 7) == '{"bytes": 9, "jobs": 2}'
+    assert call(8) == '{"bytes": 9, "jobs": 2}', "a later call held less"
+    assert call(10, ends=KeyboardInterrupt) == '{"bytes": 10, "jobs": 2}', "an interrupted one held more"
+    assert call(1, jobs=3) == '{"bytes": 1, "jobs": 3}', "with others side by side it is another matter"
+    assert costs.peak_in(tmp_path, 3) == 1 and costs.peak_in(tmp_path, 2) == 0
