@@ -1,4 +1,4 @@
-"""The report of what is committed."""
+"""What is committed: the notebooks, their runs, and their report."""
 
 from __future__ import annotations
 
@@ -7,10 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from gfe_companion.runs.config import RunConfig
 from gfe_companion.runs.profiles import ROOT, Setting
 from gfe_companion.site import report
+from gfe_companion.studies.needs import everything_of
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+
+
+def every_run(setting: Setting) -> list[RunConfig]:
+    """The runs of all notebooks, and those that they rest on, each once."""
+    return everything_of([path.stem for path in NOTEBOOKS], setting)
 
 
 def report_in(home: Path) -> Path:

@@ -65,10 +65,10 @@ def _notes(peers: pd.DataFrame) -> str:
     repeats, few = peers.timings.max(), peers.images.min()
     told = [
         f"Decoders of accelerated GFE after {one.trained:,} training images, one seed. Settings are those of a sweep "
-        f"that are fastest on {few} images; a ladder of settings ends with the first encoding of more than "
-        f"{LIMIT_S:g} s. The seconds are medians of {repeats} timings in turn (one, for what is far slower than the "
-        f"fastest peer), after compilation, with {one.threads} threads of {one.hardware}, of which {one.busy:.0f} % "
-        "were busy before.",
+        f"that are fastest on {few} images; an encoder gets ever more trials or time, until an encoding takes "
+        f"more than {LIMIT_S:g} s. The seconds are medians of {repeats} timings in turn (one, for what is far slower "
+        f"than the fastest peer), after compilation, with {one.threads} threads of {one.hardware}, of which "
+        f"{one.busy:.0f} % were busy before.",
         "In brackets: within that limit the encoder ends further above the best; the seconds are those to where it "
         "ends. The share is that of images which it leaves more than 1 % above their best, in a worse basin. “joint”: "
         "all images of a batch as one vector, smaller batches were not tried; “oneDNN”: the decoder's products "

@@ -33,8 +33,8 @@ def table_sweep(setting: Setting, sweep: pd.DataFrame) -> Table:
         f"Trainings of about {profile.clock_sweep:g} s of one thread each, seed {setting.seeds[0]}, "
         f"{profile.clock_validated:,} validation images. *: fixed beforehand, what all seeds and budgets get; those "
         f"above {plans.SHORT:g} s without the smaller batch. The sweep chooses nothing: it says how far these settings "
-        "lie above each method's best, and the verdicts grant that to the AE. Rehearsed GFE has the same settings, and "
-        "no sweep of its own."
+        "lie above each method's best, and the verdicts take that off the AE's losses. Rehearsed GFE has the same "
+        "settings, and no sweep of its own."
     )
     title = f"The sweep: validation cross-entropy of each setting, {setting.load().title}"
     return Table("table_08_sweep", sweep, rows, title, notes)
@@ -47,8 +47,8 @@ def say_sweep(sweep: pd.DataFrame) -> Text:
         if key in LOOKS:
             best = part.loc[part.validation.idxmin()]
             given = part[part.given].validation.min()
-            said.append(f"{LABELS[key]}: {best.tuning} ({given / best.validation - 1:.1%})")
-    return Text(
-        "The lowest validation loss of the sweep, and in brackets how far the better of the settings that all seeds "
-        f"get lies above it: {'; '.join(said)}."
-    )
+            away = given / best.validation - 1
+            said.append(
+                f"- {LABELS[key]}: best with {best.tuning}; the better setting with a star is {away:.1%} above."
+            )
+    return Text("\n".join(said))

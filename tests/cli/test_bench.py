@@ -8,8 +8,8 @@ import torch
 from conftest import linear_problem, mlp, quadratic, seeded
 
 from gfe_companion.cli import bench
-from gfe_companion.cli.arguments import parse_bench
 from gfe_companion.cli.bench import median_seconds, small_batches, training_race
+from gfe_companion.cli.bench_arguments import parse_bench
 from gfe_companion.cli.environment import Exit, Stop
 from gfe_companion.datasets import load, locate
 from gfe_companion.methods import FAST, Entrant, entrants

@@ -8,7 +8,7 @@ import torch
 from conftest import mlp, seeded
 
 from gfe_companion.cli import bench_peers
-from gfe_companion.cli.arguments import parse_bench
+from gfe_companion.cli.bench_arguments import parse_bench
 from gfe_companion.cli.bench_peers import Racer, Rung, chosen, climbed, race
 from gfe_companion.methods import Entrant, products
 from gfe_companion.runs.profiles import Setting

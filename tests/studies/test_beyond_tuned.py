@@ -146,7 +146,7 @@ def test_the_figure_draws_four_curves_and_says_until_when(setting):
 
 def test_the_sweep_says_how_far_ours_lie_above_the_best(setting):
     said = beyond_sweep.say_sweep(sweep())
-    assert "AE, its own encoder: other (8.3%)" in said
+    assert "AE, its own encoder: best with other; the better setting with a star is 8.3% above" in said
     table = beyond_sweep.table_sweep(setting, sweep())
     assert table.shown.setting.tolist() == ["other", f"{plans.FINAL[0]}*"]
     assert table.shown["AE, its own encoder"].tolist() == ["0.1200", "0.1300"]
