@@ -108,7 +108,7 @@ class Opened:
 
         def saved():
             self.menu("File", "Save Notebook")
-            self.page.wait_for_timeout(500)
+            self.page.wait_for_timeout(2000)  # saving is work too, for the browser and the server
             with suppress(ValueError):  # it is being written
                 cells = [cell for cell in json.loads(self.path.read_text())["cells"] if cell["cell_type"] == "code"]
                 return cells if all(cell["execution_count"] for cell in cells) else None
