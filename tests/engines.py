@@ -43,7 +43,7 @@ ANSWER = """(engine, networks, { kind, settings, images, mask, penalty, starts, 
 
 @lru_cache
 def problem(count: int) -> tuple[nn.Module, Tensor]:
-    """The published decoder and the first test images (count, 784), in double precision."""
+    """The published decoder and the first test images (``count``, 784), in double precision."""
     return weights.read().networks["decoder"].double(), digits()[2].images[:count].double()
 
 

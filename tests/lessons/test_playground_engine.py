@@ -16,7 +16,6 @@ from gfe_companion.methods import UNCAPPED
 from gfe_core.objective import Objective, bce
 from gfe_core.wrappers import Penalised
 
-FEW = 10  # images: the test in a browser has more of them, this one more solvers
 NODE = shutil.which("node")
 ASK = f"""
 import {{ readFileSync }} from "node:fs";
@@ -51,7 +50,7 @@ def asked(script):
 @needs_node
 @pytest.mark.parametrize("name", SOLVERS)
 def test_the_same_latents_and_losses_as_gfe_core(asked, name):
-    decoder, images = problem(FEW)
+    decoder, images = problem(10)
     encoding = SOLVERS[name].encode(Objective(decoder, images))
     same(asked(SOLVERS[name], images)["answers"], encoding)
 
@@ -59,7 +58,7 @@ def test_the_same_latents_and_losses_as_gfe_core(asked, name):
 @needs_node
 @pytest.mark.parametrize("name", ["uncapped", "quasi-Newton"])
 def test_where_half_of_the_image_was_erased(asked, name):
-    decoder, images = problem(FEW)
+    decoder, images = problem(10)
     seen = torch.ones(784, dtype=torch.float64)
     seen[392:] = 0
     objective = Objective(decoder, seen * images, seen_loss, extra=seen.expand_as(images))
@@ -81,7 +80,7 @@ def test_on_the_toy_from_anywhere(asked, name):
 
 @needs_node
 def test_the_autoencoder_and_the_loss_in_single_precision(asked):
-    _, images = problem(FEW)
+    _, images = problem(10)
     published = weights.read().networks
     answer = asked(UNCAPPED, images[:1])
     guessed = published["autoencoder"](published["encoder"](images[:1].float()))[0]
@@ -95,7 +94,7 @@ def test_the_autoencoder_and_the_loss_in_single_precision(asked):
 @pytest.mark.parametrize("solver", [UNCAPPED, racers.everyone()["quasi-Newton"]])
 def test_a_race_in_the_kernel_stands_where_the_engine_stands(asked, solver):
     """After every trial: what both homes show is the same."""
-    decoder, images = problem(FEW)
+    decoder, images = problem(10)
     answer = asked(replace(solver, max_trials=40), images[:3])["answers"]
     for i, each in enumerate(answer):
         went = race(solver, Objective(decoder, images[i : i + 1]), trials=40)
@@ -106,7 +105,7 @@ def test_a_race_in_the_kernel_stands_where_the_engine_stands(asked, solver):
 @needs_node
 def test_it_can_tell_a_difference(asked):
     """A sign, a factor or another rule would be seen."""
-    decoder, images = problem(FEW)
+    decoder, images = problem(10)
     uncapped = SOLVERS["uncapped"]
     encoding = uncapped.encode(Objective(decoder, images))
     with pytest.raises(AssertionError):
