@@ -28,8 +28,8 @@ def runs_of_trainers(setting: Setting) -> pd.DataFrame:
     """
     compared = plans.tested(plans.compared(setting), setting)
     slow = compared[compared.trainer == next(iter(plans.trainers()))].set_index("seed").seconds
-    compared = compared.assign(validation=[_validation(setting, config) for config in over(compared.config, "encoders")])
-    return compared.assign(speedup=compared.seed.map(slow) / compared.seconds)
+    validated = [_validation(setting, config) for config in over(compared.config, "encoders")]
+    return compared.assign(validation=validated, speedup=compared.seed.map(slow) / compared.seconds)
 
 
 def _validation(setting: Setting, config: Evaluate) -> float:
@@ -80,8 +80,8 @@ def say_trainers(compared: pd.DataFrame) -> Text:
     ours = "is one of them" if plans.ACCELERATED in best else "is **not** one of them"
     return Text(
         f"**By validation images.** No other encoder is both as fast and as low as {listed(best)}. The one of this "
-        f"page, *{plans.ACCELERATED}*, {ours}. More than {100 * MUCH:g} % above its validation loss lie: {worse}. Twenty "
-        f"warm trials in place of five change it by {above[plans.PATIENT]:+.1%}, for "
+        f"page, *{plans.ACCELERATED}*, {ours}. More than {100 * MUCH:g} % above its validation loss lie: {worse}. "
+        f"Twenty warm trials in place of five change it by {above[plans.PATIENT]:+.1%}, for "
         f"{_times_as_long(compared):.1f} times the seconds."
     )
 

@@ -126,7 +126,7 @@ def test_seeds_that_are_not_used_are_not_claimed(setting):
 
 
 def trained(tested=0.0):
-    """Encoders from fast to slow: one that is beaten, ours, a slower and lower one; ``tested`` is added to ours' test."""
+    """Encoders from fast to slow: one that is beaten, ours, a slower one; ``tested`` is added to ours' test loss."""
     ours, patient = beyond_plans.ACCELERATED, beyond_plans.PATIENT
     rows = [("hurried", 1.0, 0.2, 0.1), ("beaten", 2.5, 0.11, 0.01), (ours, 2.0, 0.1, 0.3 + tested),
             (patient, 6.0, 0.09, 0.3)]  # fmt: skip
