@@ -138,7 +138,7 @@ def trained(tested=0.0):
 def test_encoders_are_compared_by_validation_images_alone(setting, tested):
     said = trainers.say_trainers(trained(tested))
     ours, patient = beyond_plans.ACCELERATED, beyond_plans.PATIENT
-    assert f"as low as hurried, {ours} and {patient}." in said and f"*{ours}*, is one of them." in said
+    assert f"time and loss: *hurried*, *{ours}* and *{patient}*." in said and f"*{ours}*, is one of them." in said
     assert "lie: hurried (+100%); beaten (+10%). Twenty" in said and "by -10.0%, for 3.0 times the seconds" in said
     marks = trainers.table_trainers(setting, trained(tested)).shown.encoder.tolist()
     assert marks == ["hurried*", "beaten", f"{ours}*", f"{patient}*"]
