@@ -41,8 +41,12 @@ def _cold(solver: Solver) -> Learner:
 
 
 def _warm(solver: WarmStart) -> Learner:
-    """Its test images have as many trials as those of :data:`FAST`."""
-    return Learner(solver, replace(solver, solver=FAST_TEST.solver))
+    return Learner(solver, patient(solver))
+
+
+def patient(solver: WarmStart) -> WarmStart:
+    """A warm encoder for test images, which have as many trials as those of :data:`FAST`."""
+    return replace(solver, solver=FAST_TEST.solver)
 
 
 def with_trials(trials: int) -> WarmStart:

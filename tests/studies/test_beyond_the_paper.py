@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from gfe_companion.methods import COLD_TEST, FAST, FAST_TEST, UNCAPPED
+from gfe_companion.methods import COLD_TEST, FAST, FAST_TEST, METHODS, UNCAPPED
 from gfe_companion.runs.configs import Evaluate, Optimum, Race, Train
 from gfe_companion.runs.iteration import Iteration
 from gfe_companion.runs.profiles import Setting
@@ -207,3 +207,7 @@ def test_what_a_training_kept_is_a_decoder_and_an_encoder_at_each_point():
     assert torch.equal(kept.before().decoder()[0].weight, decoders[16][0].weight)
     assert kept.before().warm(7).state["map"].unique() == 16
     assert kept.warm(7).settings == beyond_plans.with_trials(7)
+    for name in beyond_inexact.STOPPED:
+        of = beyond_inexact.stopped(name, 7, kept)
+        assert getattr(of, "max_trials", None) == 7 or of.settings == beyond_plans.with_trials(7), name
+        assert METHODS[name].solver is None or (of.tolerance == 0.0 and isinstance(of, type(METHODS[name].solver)))
