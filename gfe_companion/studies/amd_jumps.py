@@ -9,8 +9,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator, NullLocator
-from scipy.stats import chi2
 
+from gfe_companion.evidence.claims import Rate
 from gfe_companion.methods import METHODS
 from gfe_companion.runs.profiles import Setting
 from gfe_companion.studies import plans
@@ -75,7 +75,7 @@ def rates_of(jumps: pd.DataFrame) -> pd.DataFrame:
     """By method and slices, over all seeds: the rate of jumps in 1,000 iterations, and its upper 95 % Poisson bound."""
     pooled = jumps.groupby(["method", "slices"])[["jumps", "iterations"]].sum()
     pooled["rate"] = 1000 * pooled.jumps / pooled.iterations
-    pooled["bound"] = 1000 * chi2.ppf(0.95, 2 * (pooled.jumps + 1)) / 2 / pooled.iterations
+    pooled["bound"] = [1000 * Rate.of(row.jumps, row.iterations).high for row in pooled.itertuples()]
     return pooled
 
 

@@ -137,7 +137,8 @@ def table_race(setting: Setting, race: pd.DataFrame) -> Table:
     title = f"Decoder passes an image to within {said} of the optimum, {setting.profile.race_images:,} test images"
     notes = (
         "On the first seed's decoder, trained by the accelerated encoder; “warm” encoders start where that training "
-        f"pointed to. A ladder ends at its first setting that takes more than {setting.profile.race_passes:,} passes. "
+        f"pointed to. Every encoder stands at its settings that are best on these very images, ours and the libraries' "
+        f"alike. A ladder ends at its first setting that takes more than {setting.profile.race_passes:,} passes. "
         "Seconds are those of all these images on one thread, measured once, beside other runs; "
         "`python -m gfe_companion bench` times them alone."
     )
@@ -158,10 +159,13 @@ def say_pays(setting: Setting, times: pd.DataFrame, race: pd.DataFrame) -> Text:
             "In this profile GFE does not come down to the autoencoder's last loss, or no warm encoder comes within "
             f"{percent(target)} of the optimum."
         )
-    cost = f"Encoding to within {percent(target)} takes {1000 * near:.2f} ms an image"
+    cost = (
+        f"Encoding to within {percent(target)} takes {1000 * near:.2f} ms an image, as measured once on "
+        f"{setting.profile.race_images:,} images"
+    )
     if saved <= 0:
-        return Text(f"{cost}, and training saves no time in this profile: encoding pays for its lower loss alone.")
+        return Text(f"{cost}; training saves no time in this profile: encoding pays for its lower loss alone.")
     return Text(
-        f"{cost}, training saves {saved:.0f} s: it pays until **{saved / near:,.0f}** images are to be encoded; then, "
-        "for its lower loss alone."
+        f"{cost}; training saves {saved:.0f} s in the mean over seeds. At these rates it pays until "
+        f"about **{saved / near:,.0f}** images are to be encoded; then, for its lower loss alone."
     )
