@@ -39,17 +39,18 @@ if __name__ == "__main__":
     torch.set_num_threads(1)  # the clock counts the seconds of all threads
     torch.manual_seed(0)
 
-    decoder, warm = new_decoder(), gfe.WarmStart(gfe.QuasiNewtonAMD(s_0=1.0, max_trials=3), refresh=100, penalty=1e-4)
+    decoder = new_decoder()
+    warm = gfe.WarmStart(gfe.QuasiNewtonAMD(s_0=1.0, max_trials=3), refresh=100, penalty=1e-4).encoder()
     step = gfe.encoding_step(decoder, warm, gfe.ApproximateGradient(), mse, latent_dim=D)
     adam = torch.optim.Adam(decoder.parameters(), 8e-3)
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(adam, given.images // 16)
     training = gfe.Training(decoder, step, few, recipe=recipe, optimizer=adam, scheduler=cosine)
     training.advance(given.images // 16 * 16)
-    z = next(gfe.encode_all(decoder, test, gfe.QuasiNewtonAMD(), mse, latent_dim=D, z0=step.solver.start)).z
+    z = next(gfe.encode_all(decoder, test, gfe.QuasiNewtonAMD(), mse, latent_dim=D, z0=warm.start)).z
 
     autoencoder = nn.Sequential(new_encoder(), new_decoder())
-    adam, step = torch.optim.Adam(autoencoder.parameters(), 2e-3), gfe.autoencoder_step(autoencoder, mse)
-    beside = gfe.Training(autoencoder, step, few, recipe=recipe, optimizer=adam)
+    adam, both = torch.optim.Adam(autoencoder.parameters(), 2e-3), gfe.autoencoder_step(autoencoder, mse)
+    beside = gfe.Training(autoencoder, both, few, recipe=recipe, optimizer=adam)
     while beside.seconds < training.seconds:
         adam.param_groups[0]["lr"] = 1e-3 * (1 + math.cos(math.pi * beside.seconds / training.seconds))
         beside.advance(beside.images + 320)

@@ -36,15 +36,15 @@ if __name__ == "__main__":
     out, flat = new_folder(given.out), pictures.flatten(1)
 
     decoder = gfe.Decoder(64, hidden=(512,), pixels=flat.shape[1], generator=torch.Generator().manual_seed(0))
-    solver = gfe.WarmStart(gfe.QuasiNewtonAMD(s_0=1.0, max_trials=3), refresh=100, penalty=1e-5)
-    step = gfe.encoding_step(decoder, solver, gfe.ApproximateGradient())
+    warm = gfe.WarmStart(gfe.QuasiNewtonAMD(s_0=1.0, max_trials=3), refresh=100, penalty=1e-5).encoder()
+    step = gfe.encoding_step(decoder, warm, gfe.ApproximateGradient())
     adam = torch.optim.Adam(decoder.parameters(), 4e-3)
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(adam, given.images // 16)
     recipe = gfe.Recipe(batch_size=16)
     gfe.Training(decoder, step, flat, recipe=recipe, optimizer=adam, scheduler=cosine).advance(given.images // 16 * 16)
 
     # Start where the pictures of the training say that pictures lie.
-    encodings = gfe.encode_all(decoder, flat, gfe.QuasiNewtonAMD(tolerance=1e-3), z0=step.solver.start)
+    encodings = gfe.encode_all(decoder, flat, gfe.QuasiNewtonAMD(tolerance=1e-3), z0=warm.start)
     z = torch.cat([encoding.z for encoding in encodings])
     torch.save({"decoder": decoder.state_dict(), "z": z, "names": names}, out / "encoded.pt")
     with torch.no_grad():

@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 
 from gfe_companion.cli import endings, faults, lab
-from gfe_companion.cli.arguments import parse, parse_bench, settle_data
+from gfe_companion.cli.arguments import parse, settle_data
+from gfe_companion.cli.bench_arguments import parse_bench
 from gfe_companion.cli.environment import Exit, Stop, ensure
 from gfe_companion.cli.settings import leave, require_writable, set_environ, settle_home, settled
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
 from collections import Counter
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
+from committed import report_in
+from filelock import FileLock
 from hypothesis import settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -19,6 +23,7 @@ from gfe_companion.runs import folders
 from gfe_core.amd import AMD
 from gfe_core.objective import Objective, bce
 
+HERE = Path(__file__).parent
 for helper in ("browsing", "engines"):
     pytest.register_assert_rewrite(helper)
 
@@ -32,28 +37,45 @@ for number in SIGNALS:
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
+# A run uses one thread, and so do the tests and what they start: as many go side by side as there are cores.
+os.environ["OMP_NUM_THREADS"] = "1"
+torch.set_num_threads(1)
+
+# Files that take minutes, the longest first.
+LONGEST = [HERE / name for name in (
+    "site/test_notebooks.py", "cli/test_honest_runs.py", "examples/test_examples.py", "browser/test_lab_page.py",
+    "browser/test_report_pages.py", "runs/test_cluster.py", "faults/test_endings.py", "faults/test_kernels.py",
+)]  # fmt: skip
+
 
 def pytest_collection_modifyitems(items):
-    """Files with slow tests come first, those with few before those with many: nobody waits for one at the end."""
+    """The longest files come first, then others with slow tests, few before many: nobody waits for one at the end."""
     of_file = Counter(item.path for item in items)
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: (item.path not in slow, of_file[item.path] if item.path in slow else 0))
+
+    def turn(item):
+        if item.path in LONGEST:
+            return 0, LONGEST.index(item.path)
+        return (1, of_file[item.path]) if item.path in slow else (2, 0)
+
+    items.sort(key=turn)
 
 
 @pytest.fixture(autouse=True)
-def nothing_broke_off():
-    """What a test was told of runs that ended early is not another's."""
+def as_at_the_start():
+    """One test neither sets another's threads, nor tells it of runs that ended early."""
+    torch.set_num_threads(1)
     yield
     folders.broken_off.clear()
 
 
-@pytest.fixture
-def one_thread():
-    """A run uses one thread, and so do the tests of what runs are made of."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+@pytest.fixture(scope="session")
+def report(tmp_path_factory):
+    """The folder of the report of what is committed, which the first of pytest's workers to need it makes for all."""
+    place = tmp_path_factory.getbasetemp()
+    home = (place.parent if "PYTEST_XDIST_WORKER" in os.environ else place) / "committed"
+    with FileLock(f"{home}.lock"):
+        return report_in(home)
 
 
 def seeded(seed: int = 0) -> torch.Generator:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, replace
+from functools import lru_cache
 
 import torch
+from torch import Tensor, nn
 
+from gfe_companion.datasets.digits import digits
+from gfe_companion.lessons.playground import weights
 from gfe_companion.methods import LITERAL, UNCAPPED
 from gfe_core.accelerated import QuasiNewtonAMD
 from gfe_core.amd import AMD
 from gfe_core.encoding import Status
 
-IMAGES = 50
 SOLVERS = {
     "the paper's, to tau": replace(LITERAL, tau=200.0, tolerance=0.0),
     "the paper's": replace(LITERAL, max_trials=40),
@@ -36,6 +39,12 @@ ANSWER = """(engine, networks, { kind, settings, images, mask, penalty, starts, 
   const seen = images[0].length === 784;
   return { answers, guess: seen ? [...networks.autoencoder.forward(networks.encoder.forward(images[0]))] : [] };
 }"""
+
+
+@lru_cache
+def problem(count: int) -> tuple[nn.Module, Tensor]:
+    """The published decoder and the first test images (``count``, 784), in double precision."""
+    return weights.read().networks["decoder"].double(), digits()[2].images[:count].double()
 
 
 def question(solver, images, **more):

@@ -23,8 +23,8 @@ ORDER = (
 )  # fmt: skip
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
 BEFORE_THE_ENVIRONMENT = (
-    "__main__", "cli.arguments", "cli.endings", "cli.environment", "cli.faults", "cli.inspection",
-    "cli.lab", "cli.parameters", "cli.settings",
+    "__main__", "cli.arguments", "cli.bench_arguments", "cli.endings", "cli.environment", "cli.faults",
+    "cli.inspection", "cli.lab", "cli.parameters", "cli.said", "cli.settings",
 )  # fmt: skip
 
 

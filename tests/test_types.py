@@ -1,4 +1,4 @@
-"""Both packages pass the type checker, as pyproject.toml sets it."""
+"""All Python that readers meet passes the type checker, as pyproject.toml sets it."""
 
 import subprocess
 import sys

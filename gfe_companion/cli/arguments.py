@@ -37,10 +37,6 @@ examples:
   ./run_all.sh --lab -- --no-browser --port 9000 --allow-root   what follows -- goes to JupyterLab"""
 
 
-BENCH_ABOUT = """\
-Time encoders, trainings and their scaling side by side in this one process. Let nothing else run meanwhile."""
-
-
 class Parser(argparse.ArgumentParser):
     """Argparse, with a wrong argument told in one sentence."""
 
@@ -89,55 +85,10 @@ def scheduler(text: str) -> str:
     """A Dask scheduler: 'tcp://host:8786', 'tls://host:8786', or the file that it wrote, made absolute."""
     if re.fullmatch(r"(tcp|tls)://[^\s/]+:\d{1,5}", text):
         return text
-    path = Path(text).expanduser().absolute()
+    path = absolute(text, "scheduler")
     if "://" in text or not path.is_file():
         raise argparse.ArgumentTypeError(f"{text!r} is neither tcp://HOST:PORT nor a file that a Dask scheduler wrote")
     return str(path)
-
-
-def bench_parser() -> Parser:
-    """Return the parser of the flags of `bench`."""
-    raw = argparse.RawDescriptionHelpFormatter
-    made = Parser("python -m gfe_companion bench", description=BENCH_ABOUT, formatter_class=raw, allow_abbrev=False)
-    count = shaped(r"[1-9]\d{0,5}", "a whole number above 0", int)
-    counts = shaped(
-        r"[1-9]\d{0,5}(,[1-9]\d{0,5})*",
-        "whole numbers such as 256,10000",
-        lambda text: [int(n) for n in text.split(",")],
-    )
-    add = made.add_argument
-    parts = "one of them only; repeatable (default: the first three)"
-    names = ("encoding", "training", "scaling", "peers", "grid", "overhead")
-    add("--only", choices=names, action="append", default=[], help=parts)
-    add("--runs", type=count, default=10_000, metavar="N", help="runs of the grid whose overhead is measured")
-    add("--images", type=counts, default=[256, 10_000], metavar="256,10000", help="test images of the encoding races")
-    add(
-        "--train",
-        type=counts,
-        default=[5760, 50_000],
-        metavar="5760,50000",
-        help="training images of the training races",
-    )
-    add("--repeats", type=count, default=5, metavar="N", help="timings of each (default 5)")
-    add("--limit", type=count, default=60, metavar="S", help="seconds an encoding may take (default 60)")
-    sources = "auto (default): GFE_DATA's folder, or what can be had; embedded: those shipped; DIR: where MNIST/raw is"
-    add("--data", default="auto", metavar="auto|embedded|DIR", help=sources)
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default: auto)")
-    add("--threads", type=count, default=0, metavar="N", help="threads of encoding races (default: all cores)")
-    add("--publish", action="store_true", help="put what grid, overhead and peers found where it is committed")
-    add("--json", metavar="FILE", default="", help="where the results go (default: build/bench.json)")
-    return made
-
-
-def parse_bench(argv: list[str]) -> argparse.Namespace:
-    """Return the checked options of `bench`. Raises Stop (USAGE or DATA)."""
-    options = bench_parser().parse_args(argv)
-    if any(images % 16 for images in options.train):
-        raise Stop("--train: whole batches of 16 images, such as 5760,50000", Exit.USAGE)
-    options.json = str(absolute(options.json, "--json")) if options.json else ""
-    settle_data(options)
-    settle_home()
-    return options
 
 
 def parser() -> Parser:
@@ -221,7 +172,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 
 def check_notebooks(options: argparse.Namespace) -> None:
-    """See that --only and --from name notebooks, and that each of these takes what -p sets. Raises Stop (USAGE)."""
+    """See that --only and --from name notebooks that are files and take what -p sets, once. Raises Stop (USAGE)."""
     paths = {path.name[:2]: path for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))}
     first = options.start or "00"
     for number in options.only + [options.start] * (options.start is not None):
@@ -231,6 +182,13 @@ def check_notebooks(options: argparse.Namespace) -> None:
     selected = [path for number, path in paths.items() if number in (options.only or paths) and number >= first]
     if paths and not selected:
         raise Stop(f"nothing of --only {','.join(options.only)} is left by --from {first}; drop one", Exit.USAGE)
+    for path in selected:
+        if not path.is_file():  # a pipe would be read for ever
+            raise Stop(f"{path.name} cannot be read as a notebook (it is no file); restore that file", Exit.USAGE)
+    names = [name for name, _ in options.parameters]
+    for name in names:
+        if names.count(name) > 1:
+            raise Stop(f"-p {name} is given {names.count(name)} times; give it once", Exit.USAGE)
     options.parameters = checked(dict(options.parameters), selected)
 
 

@@ -34,6 +34,8 @@ from gfe_core.models import Decoder
 from gfe_core.objective import Objective
 
 RACED_AT = 48_000  # training images of the decoder that the encoders race on
+NEAR = 1e-4  # of the optimum, relative to it, is where encoding a small batch ends
+LIMIT_S = 5.0  # that encoding a small batch may take
 BATCH_SIZES = (1, 4, 16, 64, 256, 1024, 4096)
 LATENT_DIMS = (2, 5, 10, 20, 50, 100)
 
@@ -64,14 +66,15 @@ def scaling(dataset: Dataset, device: str, repeats: int = 5) -> pd.DataFrame:
 
 
 def small_batches(
-    decoder: nn.Module, images: Tensor, best: Tensor, racers: Iterable[Entrant], repeats: int = 5,
-    target: float = 1e-4, limit_s: float = 5.0, size: int = 16,
+    decoder: nn.Module, images: Tensor, best: Tensor, racers: Iterable[Entrant], repeats: int = 5, size: int = 16
 ) -> pd.DataFrame:  # fmt: skip
-    """What it costs each of ``racers`` to encode a batch of ``size`` to near the optimum ``best`` (N,).
+    """What it costs each of ``racers`` to encode a batch of ``size`` to near the optimum.
 
-    Its setting is the one with the fewest passes to within ``target`` on the batch before, so that no batch chooses its
-    own. One row for each batch of ``images`` (N, P) but the first, and racer: batch, encoder, solver, passes (an
-    image), gap, seconds (median of ``repeats``), and ``gradients``: the seconds in those of one ``value_and_grad``.
+    Its setting is the one with the fewest passes to within :data:`NEAR` on the batch before, so that no batch chooses
+    its own. ``best`` (N,) has the losses at the optimum. An encoder that needs more than :data:`LIMIT_S` seconds is
+    left out of a batch. One row for each batch of ``images`` (N, P) but the first, and racer: batch, encoder, solver,
+    passes (an image), gap, seconds (median of ``repeats``), and ``gradients``: the seconds in those of one
+    ``value_and_grad`` of the batch.
     """
     device, rows = images.device.type, []
     batches = list(zip(images.split(size), best.split(size), strict=True))
@@ -80,7 +83,7 @@ def small_batches(
         unit = median_seconds(partial(objective.value_and_grad, objective.start()), device, 10 * repeats)
         for racer in racers:
             row = {"batch": number, "encoder": racer.name}
-            found = cheapest(racer, decoder, before, float(its_best.double().mean()), (target,), limit_s)[target]
+            found = cheapest(racer, decoder, before, float(its_best.double().mean()), (NEAR,), LIMIT_S)[NEAR]
             if found is not None:
                 solver, encoding = found[0], found[0].encode(objective)
                 row |= {"solver": repr(solver), "passes": encoding.evaluations / len(batch)}
@@ -146,10 +149,8 @@ def main(options: argparse.Namespace) -> int:
         few = slice(16 * (min(len(images), 80) // 16))
         frame = small_batches(decoder, images[few], best[few], racers, options.repeats)
         middle = frame.groupby("encoder", sort=False)[["passes", "gap", "seconds", "gradients"]].median().reset_index()
-        _show(
-            middle,
-            "Batches of 16, settings within 1e-4 on the batch before, medians; time in that of one value_and_grad",
-        )
+        title = f"Batches of 16, settings within {NEAR:g} on the one before, medians; time in that of a value_and_grad"
+        _show(middle, title)
         results["small batches"] = frame.to_dict("records")
     if "training" in chosen:
         frame = training_race(dataset, options.train, setting.device, trainers())

@@ -31,6 +31,7 @@ from gfe_companion.studies import plans
 from gfe_companion.studies.results import markdown
 
 SEEDS = tuple(range(16))  # of the trainings whose throughput is measured
+WORKERS, PAUSE_S = 2, 0.01  # of the cluster on which the runs sleep, and how long each does
 PUBLISHED = ROOT / "cluster"  # where the tables of this module are committed
 HEADINGS = {
     "times": "times as fast as 1 process", "processor_s": "seconds of processor", "memory_mb": "memory of a worker, MB",
@@ -143,26 +144,26 @@ def _used() -> float:
     return sum(used.ru_utime + used.ru_stime for used in map(getrusage, (RUSAGE_SELF, RUSAGE_CHILDREN)))
 
 
-def overhead(setting: Setting, count: int = 10_000, workers: int = 2, pause: float = 0.01) -> pd.DataFrame:
+def overhead(setting: Setting, count: int = 10_000) -> pd.DataFrame:
     """What a grid of ``count`` runs costs besides the runs: columns what, seconds, a_run_ms.
 
-    The runs are stand-ins that sleep for ``pause`` seconds on ``workers`` of a cluster of this machine: the time that
+    The runs are stand-ins that sleep for :data:`PAUSE_S` on :data:`WORKERS` of a cluster of this machine: the time that
     they take beyond sleeping, and the processor time of the scheduler and of the caller. Then the same grid is found
     finished, and planned. And the largest memory of a worker, in MB, in the column of seconds.
     """
-    configs: list[RunConfig] = [Sleeps(number, pause) for number in range(count)]
+    configs: list[RunConfig] = [Sleeps(number, PAUSE_S) for number in range(count)]
     rows: list[dict] = []
 
     def row(what: str, seconds: float) -> None:
         rows.append({"what": what, "seconds": seconds, "a_run_ms": 1000 * seconds / count})
 
     with _elsewhere() as folder:
-        with loopback(folder, workers) as (scheduler, processes):
+        with loopback(folder, WORKERS) as (scheduler, processes):
             os.environ["GFE_SCHEDULER"] = scheduler
-            run_grid([Sleeps(-1 - number, 0.5) for number in range(workers)], setting)  # who imports is not timed
+            run_grid([Sleeps(-1 - number, 0.5) for number in range(WORKERS)], setting)  # who imports is not timed
             before, mine = _busy(processes["scheduler"]), time.process_time()
             took = _seconds(configs, setting)
-            row("made on the cluster, beyond sleeping", took - count * pause / workers)
+            row("made on the cluster, beyond sleeping", took - count * PAUSE_S / WORKERS)
             row("  of it the scheduler's processor time", _busy(processes["scheduler"]) - before)
             row("  of it the caller's processor time", time.process_time() - mine)
             rows.append({"what": "memory of a worker, MB", "seconds": _memory(processes)})
@@ -172,20 +173,22 @@ def overhead(setting: Setting, count: int = 10_000, workers: int = 2, pause: flo
         page = SimpleNamespace(path=Path("00_grid.ipynb"), why=lambda: "it is asked for", needs=lambda: configs)
         for what, forced in (("planned, all being there", False), ("planned, none being there", True)):
             started = time.perf_counter()
-            plan = Plan(setting, forced, workers)
+            plan = Plan(setting, forced, WORKERS)
             plan.lines(page)  # type: ignore[arg-type]
             plan.total()
             row(what, time.perf_counter() - started)
     return pd.DataFrame(rows)
 
 
-def on_paper(figures: Path = ROOT / "figures" / "paper", workers: tuple[int, ...] = (20, 500, 5000)) -> pd.DataFrame:
+def on_paper(workers: tuple[int, ...] = (20, 500, 5000)) -> pd.DataFrame:
     """Hours of :data:`LARGE` by each method, from the published seconds of the longest training of it.
 
     A training is one thread's, so that more workers than trainings do not help. Columns: method, seconds an image (in
     training), hours of one training, and hours in all, by one worker and by ``workers``.
     """
-    curves = pd.concat([pd.read_csv(figures / f"{name}.csv") for name in ("fig4_right", "fig8_clock")])
+    curves = pd.concat(
+        [pd.read_csv(ROOT / "figures" / "paper" / f"{name}.csv") for name in ("fig4_right", "fig8_clock")]
+    )
     longest = curves.sort_values("images").groupby("method").tail(1).set_index("method")
     trainings, rows = LARGE["seeds"] * LARGE["data sets"], []
     for method in [name for name in METHODS if name in longest.index]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from gfe_companion.cli.inspection import PIN, PROBE, ask, damaged_packages, facts_of, find_fault, in_short, plain
+from gfe_companion.cli.said import say
 
 
 class Exit(IntEnum):
@@ -91,7 +92,7 @@ def _active_conda(root: Path) -> Path | None:
     if not reason:
         return python
     repair = "conda env update -f environment.yml"
-    _say(f"the conda environment {active} is incomplete ({reason}): using .venv instead; to repair it: {repair}")
+    say(f"the conda environment {active} is incomplete ({reason}): using .venv instead; to repair it: {repair}")
     return None
 
 
@@ -148,7 +149,7 @@ def _alone(path: Path) -> Iterator[IO[str]]:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            _say("another call is making the environment; waiting for it")
+            say("another call is making the environment; waiting for it")
             fcntl.flock(held, fcntl.LOCK_EX)
         yield held
 
@@ -165,7 +166,7 @@ def _make(root: Path, held: IO[str]) -> None:
             f"sudo apt-get install python{version}-venv), then call again",
             Exit.ENVIRONMENT,
         )
-    _say("making the environment in .venv, once; this takes some minutes (log: build/environment.log)")
+    say("making the environment in .venv, once; this takes some minutes (log: build/environment.log)")
     venv, python = root / ".venv", _python(root)
     venv.mkdir(exist_ok=True)
     promise = "This folder may be emptied and made again at any time: keep nothing of yours in it.\n"
@@ -193,7 +194,7 @@ def _mend(root: Path, held: IO[str], wrong: dict[str, str]) -> None:
     venv, python = root / ".venv", _python(root)
     if not any(venv.glob("lib/python3.*/site-packages/pip/__main__.py")):
         return _make(root, held)
-    _say(f"the environment is damaged ({in_short(wrong)}): putting that back (log: build/environment.log)")
+    say(f"the environment is damaged ({in_short(wrong)}): putting that back (log: build/environment.log)")
     for info in venv.glob("lib/python3.*/site-packages/*.dist-info"):
         if plain(info.name.partition("-")[0]) in map(plain, wrong):
             shutil.rmtree(info)
@@ -234,7 +235,3 @@ class _Steps:
         reason = reason.removeprefix("ERROR: ")[:200].rstrip(".")
         message = f"{failure} ({reason}): {remedy}, then call again; all that was said is in build/environment.log"
         raise Stop(message, Exit.ENVIRONMENT)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from gfe_companion.cli.endings import AGAIN, Ended, reader_gone, remove_temporary, silence
 from gfe_companion.cli.environment import Exit, Stop
+from gfe_companion.cli.said import say
 
 KEPT = "what was finished is kept, so call again to go on"
 
@@ -106,7 +107,7 @@ def tell(name: str, error: BaseException) -> int:
     remove_temporary()
     if line:
         with suppress(OSError, ValueError):
-            print(f"{name}: {line}", file=sys.stderr, flush=True)
+            say(f"{name}: {line}")
     silence()
     return code
 

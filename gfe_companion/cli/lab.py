@@ -10,11 +10,11 @@ import json
 import os
 import re
 import shutil
-import sys
 from contextlib import suppress
 from pathlib import Path
 
 from gfe_companion.cli.environment import Exit, Stop
+from gfe_companion.cli.said import say
 
 COPIED = ".copied.json"  # what each notebook was when it was copied
 FIRST = "00_start_here.ipynb"  # the page that is opened
@@ -66,7 +66,7 @@ def copies(root: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     copied, older = _read(folder / COPIED), []
     for path in sorted((root / "notebooks").glob("[!.]*")):
-        if path.is_dir():
+        if not path.is_file():
             continue
         mine, sum_ = folder / path.name, hashlib.sha256(path.read_bytes()).hexdigest()
         if not os.path.lexists(mine):
@@ -79,9 +79,9 @@ def copies(root: Path) -> Path:
     part = folder / f"{COPIED}.part"
     part.write_text(json.dumps(copied, indent=1), encoding="utf-8")
     part.replace(folder / COPIED)
-    _say(f"JupyterLab opens your own copies in {folder}; delete one there to have it made anew, or all to reset")
+    say(f"JupyterLab opens your own copies in {folder}; delete one there to have it made anew, or all to reset")
     if older:
-        _say(f"newer than your copies: {', '.join(older)}")
+        say(f"newer than your copies: {', '.join(older)}")
     return folder
 
 
@@ -135,7 +135,3 @@ def _read(path: Path) -> dict[str, str]:
         if isinstance(found, dict):
             return found
     return {}
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,9 @@ from gfe_companion.runs.config import RunConfig
 from gfe_companion.runs.folders import find, folder_of, keeps_runs
 from gfe_companion.runs.profiles import Setting, home
 from gfe_companion.runs.syntax import parse
-from gfe_companion.site.figures import made as made_by
+from gfe_companion.site.figures import made as made_in
+from gfe_companion.site.manifest import few_of
+from gfe_companion.site.stamps import altered, checksum, made_by
 from gfe_companion.studies.needs import datasets_of, needs_of, read_by
 
 
@@ -54,27 +55,32 @@ class Notebook:
     def why(self) -> str:
         """Why it would be executed, in a few words; "" where all that it made is there and would come out the same."""
         try:
-            stamp = json.loads(self.stamp.read_text(encoding="utf-8"))
-            before, made = stamp["rests_on"], {home() / name: sum_ for name, sum_ in stamp["made"].items()}
-            return _differs(before, self.rests_on()) or _damaged(made)
+            before = json.loads(self.stamp.read_text(encoding="utf-8"))["rests_on"]
+            if (made := made_by(self.stamp)) is not None:
+                return _differs(before, self.rests_on()) or _damaged(made)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return "it has not been executed yet"
+            pass
+        return "it has not been executed yet"
 
     def rests_on(self) -> dict:
         """All that its results depend on: cells, parameters that change results, code, runs, figures that it reads."""
         cells = [cell.source for cell in nbformat.read(self.path, as_version=4).cells]
         told = {name: value for name, value in self.parameters.items() if name not in ("jobs", "data")}
         rests: dict[str, Any] = {
-            "cells": _sum(json.dumps(cells).encode()),
+            "cells": hashlib.sha256(json.dumps(cells).encode()).hexdigest(),
             "parameters": told | {"embedded": self.embedded},
             "code": self._code(),
             "runs": self._runs(),
-            "figures": {path.name: _checksum(path) for path in read_by(self.path.stem)},
+            "figures": {path.name: checksum(path) for path in (*read_by(self.path.stem), *self._numbers_of_others())},
         }
-        if self.about.get("reads_figures"):  # all numbers there are but its own, which its first cell announces
-            read = sorted(p for p in self.setting.figures.glob("[!.]*.csv") if f"`{p.stem}`" not in cells[0])
-            rests["figures"] |= {path.name: _checksum(path) for path in read}
         return json.loads(json.dumps(rests))
+
+    def _numbers_of_others(self) -> list[Path]:
+        """Where it reads figures: all numbers that there are but its own, which its first cell announces."""
+        if not self.about.get("reads_figures"):
+            return []
+        first = nbformat.read(self.path, as_version=4).cells[0].source
+        return sorted(path for path in self.setting.figures.glob("[!.]*.csv") if f"`{path.stem}`" not in first)
 
     def _code(self) -> dict[str, str]:
         """What its cells import and its data sets, with all that these rest on; what it shows counts by its text.
@@ -103,6 +109,10 @@ class Notebook:
 
         Returns None, or one sentence that says what failed and where to look.
         """
+        wrong = altered(self.stamp.parent)
+        for read in filter(wrong.get, self._numbers_of_others()):
+            remedy = f"call again with --only {wrong[read]}, then with --only {self.path.name[:2]}"
+            return f"{self.path.name} reads {read.relative_to(home())}, which is not as it was made: {remedy}"
         rests = self.rests_on()
         whole, failed = self.build / self.path.name, self.build / f"{self.path.stem}.failed.ipynb"
         part = self.build / f".{self.path.name}"
@@ -119,9 +129,9 @@ class Notebook:
         _drop_progress(part)
         part.replace(whole)
         failed.unlink(missing_ok=True)
-        names = {name for name, _ in made_by(nbformat.read(whole, as_version=4))}
-        made = [whole, *(path for path in sorted(self.setting.figures.glob("[!.]*")) if path.stem in names)]
-        stamp = {"rests_on": rests, "made": {str(path.relative_to(home())): _checksum(path) for path in made}}
+        names = {name for name, _ in made_in(nbformat.read(whole, as_version=4))}
+        files = [whole, *(path for path in sorted(self.setting.figures.glob("[!.]*")) if path.stem in names)]
+        stamp = {"rests_on": rests, "made": {str(path.relative_to(home())): checksum(path) for path in files}}
         aside = self.stamp.with_suffix(".part")
         aside.write_text(json.dumps(stamp, indent=1), encoding="utf-8")
         aside.replace(self.stamp)
@@ -137,14 +147,14 @@ def _differs(before: dict, now: dict) -> str:
     if before["cells"] != now["cells"]:
         return "its cells changed"
     if before["parameters"] != now["parameters"]:
-        return f"its parameters changed: {_listed(code.changed(before['parameters'], now['parameters']))}"
+        return f"its parameters changed: {few_of(code.changed(before['parameters'], now['parameters']))}"
     if before["code"] != now["code"]:
-        return f"{_listed(code.changed(before['code'], now['code']))} changed"
+        return f"{few_of(code.changed(before['code'], now['code']))} changed"
     if before["runs"] != now["runs"]:
         others = len(set(now["runs"]) - set(before["runs"]))
         return f"{others} of its runs are others now" if others else "it needs fewer runs now"
     if before["figures"] != now["figures"]:
-        return f"figures that it reads changed: {_listed(code.changed(before['figures'], now['figures']))}"
+        return f"figures that it reads changed: {few_of(code.changed(before['figures'], now['figures']))}"
     return ""
 
 
@@ -152,14 +162,9 @@ def _damaged(made: dict[Path, str]) -> str:
     for path, sum_ in made.items():
         if not path.exists():
             return f"{path.relative_to(home())} is missing"
-        if _checksum(path) != sum_:
+        if checksum(path) != sum_:
             return f"{path.relative_to(home())} is not as it was made"
     return ""
-
-
-def _listed(names: Iterable[str], most: int = 3) -> str:
-    names = list(names)
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _drop_progress(path: Path) -> None:
@@ -173,11 +178,3 @@ def _drop_progress(path: Path) -> None:
                     output.text = "\n".join(lines)
             cell.outputs = [output for output in cell.outputs if output.get("text") != ""]
     nbformat.write(notebook, path)
-
-
-def _sum(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def _checksum(path: Path) -> str:
-    return _sum(path.read_bytes())

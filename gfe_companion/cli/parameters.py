@@ -21,6 +21,7 @@ TYPES = {
     "int": "a whole number such as 3", "float": "a number such as 0.5", "str": "a text", "bool": "True or False",
     "None": "None", "list": "a list such as [1, 2]", "tuple": "a tuple such as (1, 2)",
 }  # fmt: skip
+DECIMAL = re.compile(r"[\d_]*\.?[\d_]*(e[+-]?[\d_]+)?", re.ASCII | re.IGNORECASE)
 NUMBER = r"(-?\d[\d_]*(?:\.\d+)?(?:e[+-]?\d+)?)"
 RANGES = (
     (re.compile(rf"{NUMBER} to {NUMBER}"), lambda value, low, high: low <= value <= high),
@@ -45,10 +46,7 @@ class Parameter:
 
     def read(self, text: str) -> object:
         """The value that ``text`` stands for. Raises :class:`Refused`, saying what was wanted."""
-        try:
-            value = ast.literal_eval(text)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            value = text
+        value = _value(text)
         if self.kind is None:
             return value
         value = _fitted(value, text, self.kind)
@@ -57,6 +55,19 @@ class Parameter:
             if found and not holds(value, *(float(bound.replace("_", "")) for bound in found.groups())):
                 raise Refused(found[0])
         return value
+
+
+def _value(text: str) -> object:
+    """What ``text`` writes in Python; ``text`` itself where that is nothing, or has a number that is not decimal."""
+    source = text.strip()
+    try:
+        parts = list(ast.walk(ast.parse(source, mode="eval")))
+        numbers = [part for part in parts if isinstance(part, ast.Constant) and type(part.value) in (int, float)]
+        if all(DECIMAL.fullmatch(ast.get_source_segment(source, number) or "") for number in numbers):
+            return ast.literal_eval(source)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        pass
+    return text
 
 
 def _fitted(value: object, text: str | None, kind: ast.expr) -> object:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import threading
 import time
 import warnings
@@ -21,6 +20,7 @@ from gfe_companion.cli.environment import Exit
 from gfe_companion.cli.faults import explain
 from gfe_companion.cli.notebook import Notebook
 from gfe_companion.cli.plan import Plan
+from gfe_companion.cli.said import say
 from gfe_companion.cli.turns import Turn, turn_at
 from gfe_companion.datasets import DataError, Source, StandInWarning
 from gfe_companion.runs import cluster
@@ -224,5 +224,5 @@ def _short(path: Path) -> Path:
 
 
 def _say(line: str, code: int = Exit.DONE) -> int:
-    print(line, file=sys.stderr, flush=True)
+    say(line)
     return code

@@ -12,8 +12,7 @@ from gfe_companion.runs.config import RunConfig
 from gfe_companion.runs.durations import Durations, elapsed_with, in_words
 from gfe_companion.runs.folders import find, folder_of, outdated
 from gfe_companion.runs.profiles import Setting
-
-NAMED = 3  # runs of a group that are named; the others are counted
+from gfe_companion.site.manifest import few_of
 
 
 @dataclass
@@ -60,7 +59,8 @@ class Plan:
         said = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
         lines = [f"{notebook.path.stem}: would be executed ({why})", f"  runs: {said or 'none'}"]
         for reason, configs in groups.items():
-            lines.append(f"  {reason}: {_names(configs)} -- {told(self.planned[config] for config in configs)}")
+            names, seconds = few_of(config.name for config in configs), [self.planned[config] for config in configs]
+            lines.append(f"  {reason}: {names} -- {told(seconds)}")
         return lines
 
     def _reason(self, config: RunConfig, present: code.Code) -> str:
@@ -92,8 +92,3 @@ def told(seconds: Iterable[float | None]) -> str:
         return "time unknown"
     rest = len(seconds) - len(known)
     return f"about {in_words(sum(known))}" + (f", and unknown for {rest} of them" if rest else "")
-
-
-def _names(configs: list[RunConfig]) -> str:
-    more = f" and {len(configs) - NAMED} more" if len(configs) > NAMED else ""
-    return ", ".join(config.name for config in configs[:NAMED]) + more

@@ -48,12 +48,12 @@ def lead(ours: pd.DataFrame, other: pd.DataFrame, start: float = 0.0) -> pd.Seri
     return pd.Series(1 - losses / at_time(other, seconds), index=seconds)
 
 
-def crossing(ours: pd.DataFrame, other: pd.DataFrame, start: float = 0.0) -> float:
+def crossing(ours: pd.DataFrame, other: pd.DataFrame) -> float:
     """Seconds at which ``ours`` first stops lying below ``other``; infinite if it never does within their common time.
 
     The times are those of :func:`lead`; between two of them the losses run straight in the logarithm of the seconds.
     """
-    leads = lead(ours, other, start)
+    leads = lead(ours, other)
     seconds, values = np.log(leads.index.to_numpy()), leads.to_numpy() * at_time(other, leads.index.to_numpy())
     above = np.flatnonzero(values <= 0)
     if not len(above):

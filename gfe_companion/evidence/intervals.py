@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import pandas as pd
-from scipy import stats
+from scipy.special import stdtrit  # quantiles of Student's t; scipy.stats has them too, and is slow to import
 
-TWO = float(stats.t.ppf(0.975, 1))  # of two seeds: the half-width of their interval, over their distance to the mean
+TWO = float(stdtrit(1, 0.975))  # of two seeds: the half-width of their interval, over their distance to the mean
 
 
 class Interval(NamedTuple):
@@ -58,7 +58,7 @@ def interval(values: Iterable[float]) -> Interval:
     found = given.dropna()
     half = float("nan")
     if len(found) > 1:
-        half = float(stats.t.ppf(0.975, len(found) - 1) * found.sem())
+        half = float(stdtrit(len(found) - 1, 0.975) * found.sem())
     return Interval(float(found.mean()), half, len(found))
 
 

@@ -29,20 +29,27 @@ def judge_step(answer: object) -> Finding:
     for said, wrong in told.items():
         if torch.allclose(result, wrong):
             return no(said)
-    return no(f"at z = {Z.tolist()} with the gradient {GRADIENT.tolist()} and h = {H:g} it gives {result.tolist()}.")
+    right = (Z - H * GRADIENT).tolist()
+    return no(
+        f"at z = {Z.tolist()} with the gradient {GRADIENT.tolist()} and h = {H:g} it gives {result.tolist()}, "
+        f"and should give {right}."
+    )
+
+
+MOST = 1000  # times that the loop of an answer may ask for the loss
 
 
 class Endless(Exception):
     """A loop has asked for the loss so often that it will not end."""
 
 
-def bowl(mu: float, most: int = 1000) -> Callable[[Tensor], Tensor]:
-    """The loss mu / 2 (z - 1)^2 of one latent; it raises :class:`Endless` when it is asked more than ``most`` times."""
+def bowl(mu: float) -> Callable[[Tensor], Tensor]:
+    """The loss mu / 2 (z - 1)^2 of one latent. Raises :class:`Endless` when asked more than :data:`MOST` times."""
     asked = itertools.count(1)
 
     def loss(z: Tensor) -> Tensor:
-        if next(asked) > most:
-            raise Endless(f"the loss was asked for {most:,} times, so this loop does not end")
+        if next(asked) > MOST:
+            raise Endless(f"the loss was asked for {MOST:,} times, so this loop does not end")
         return (mu / 2 * (z - 1) ** 2).sum()
 
     return loss
@@ -93,6 +100,7 @@ EXERCISES = (
             "uphill": lambda z, gradient, h: z + h * gradient,
             "not multiplied": lambda z, gradient, h: z - gradient,
             "the move, and not the point": lambda z, gradient, h: -h * gradient,
+            "and should give": lambda z, gradient, h: z - h,
             "returns nothing": lambda z, gradient, h: print(end=""),
         },
     ),

@@ -36,7 +36,10 @@ def partial(theta: Tensor) -> Tensor:
 def judge_detach(answer: object) -> Finding:
     """The gradient of Eq. (6), tried at the end of a flow that stops early."""
     theta = THETA.clone().requires_grad_()
-    result = tensor(called(answer, loss, flow, theta), (2,))
+    returned = called(answer, loss, flow, theta)
+    if isinstance(returned, tuple):
+        return no("`torch.autograd.grad` returns a tuple, with a gradient for each input. Return the first of it.")
+    result = tensor(returned, (2,))
     right, all_of_it = partial(theta), whole(theta)
     told = {
         "this is the whole gradient: autograd went back through the flow. Eq. (6) takes z as a constant.": all_of_it,
@@ -48,7 +51,7 @@ def judge_detach(answer: object) -> Finding:
     for said, wrong in told.items():
         if torch.allclose(result, wrong):
             return no(said)
-    return no(f"it gives {result.tolist()}, which is neither part of the gradient.")
+    return no(f"it gives {result.tolist()}, which is neither the kept part of the gradient nor the dropped one.")
 
 
 def judge_signs(answer: object) -> Finding:
@@ -81,7 +84,8 @@ EXERCISES = (
             "the whole gradient": lambda loss, flow, theta: torch.autograd.grad(loss(flow(theta), theta), theta)[0],
             "the part that Eq. (6) drops": lambda loss, flow, theta: whole(theta) - partial(theta),
             "the wrong sign": lambda loss, flow, theta: -partial(theta),
-            "neither part": lambda loss, flow, theta: 2 * partial(theta),
+            "returns a tuple": lambda loss, flow, theta: (partial(theta),),
+            "neither the kept part": lambda loss, flow, theta: 2 * partial(theta),
         },
     ),
     Exercise(

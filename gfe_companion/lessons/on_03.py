@@ -96,29 +96,29 @@ EXERCISES = (
     ),
     Exercise(
         name="03.start",
-        question="With the friction r/t, a flow from rest begins as z = z(0) - c t^2 grad l: what is c?",
+        question="With the friction a/t, a flow from rest begins as z = z(0) - q t^2 grad l: what is q?",
         hints=(
-            "Put $z = z(0) - c\\, t^2\\, \\nabla l$ into $\\ddot z + \\frac{r}{t} \\dot z + \\nabla l = 0$; "
+            "Put $z = z(0) - q\\, t^2\\, \\nabla l$ into $\\ddot z + \\frac{a}{t} \\dot z + \\nabla l = 0$; "
             "the gradient has not changed yet.",
-            "$\\ddot z = -2c\\, \\nabla l$ and $\\frac{r}{t} \\dot z = -2rc\\, \\nabla l$.",
+            "$\\ddot z = -2q\\, \\nabla l$ and $\\frac{a}{t} \\dot z = -2aq\\, \\nabla l$.",
         ),
         judge=of_function(
-            lambda r: 1 / (2 * (1 + r)),
+            lambda a: 1 / (2 * (1 + a)),
             FRICTIONS,
-            "2c + 2rc = 1. For r = 3 the velocity is a quarter of that without friction.",
+            "2q + 2aq = 1. For a = 3 the velocity is a quarter of that without friction.",
             {
-                "this is the factor of the velocity, $\\dot z = -2c\\, t\\, \\nabla l$.": lambda r: 1 / (1 + r),
-                "this is the start without friction.": lambda r: 0.5,
-                "the acceleration belongs into the equation too: $2c + 2rc = 1$.": lambda r: 1 / (2 * r),
-                "the flow goes downhill: with the minus in front, c is positive.": lambda r: -1 / (2 * (1 + r)),
+                "this is the factor of the velocity, $\\dot z = -2q\\, t\\, \\nabla l$.": lambda a: 1 / (1 + a),
+                "this is the start without friction.": lambda a: 0.5,
+                "the acceleration belongs into the equation too: $2q + 2aq = 1$.": lambda a: 1 / (2 * a),
+                "the flow goes downhill: with the minus in front, q is positive.": lambda a: -1 / (2 * (1 + a)),
             },
         ),
-        right=lambda r: 1 / (2 * (1 + r)),
+        right=lambda a: 1 / (2 * (1 + a)),
         wrong={
-            "the factor of the velocity": lambda r: 1 / (1 + r),
-            "without friction": lambda r: 0.5,
-            "the acceleration belongs": lambda r: 1 / (2 * r),
-            "goes downhill": lambda r: -1 / (2 + 2 * r),
+            "the factor of the velocity": lambda a: 1 / (1 + a),
+            "without friction": lambda a: 0.5,
+            "the acceleration belongs": lambda a: 1 / (2 * a),
+            "goes downhill": lambda a: -1 / (2 + 2 * a),
         },
     ),
 )

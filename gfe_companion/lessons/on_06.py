@@ -19,6 +19,7 @@ EXERCISES = (
             1 - OPTIMUM / OWN,
             "four parts of a hundred were the encoding's, and the rest is the decoder's.",
             {
+                100 * (1 - OPTIMUM / OWN): "this is in percent. Write it as a share of 1.",
                 OWN / OPTIMUM - 1: "this is a share of the loss at the optimum. Divide by the own loss.",
                 OWN - OPTIMUM: "this is the difference itself. Divide by the own loss.",
                 OPTIMUM / OWN: "this is what is left. How much is gone?",
@@ -26,7 +27,12 @@ EXERCISES = (
             "Which part of 0.100 is gone?",
         ),
         right=0.04,
-        wrong={"share of the loss at the optimum": 0.1 / 0.096 - 1, "difference itself": 0.004, "what is left": 0.96},
+        wrong={
+            "in percent": 4,
+            "share of the loss at the optimum": 0.1 / 0.096 - 1,
+            "difference itself": 0.004,
+            "what is left": 0.96,
+        },
     ),
     Exercise(
         name="06.unseen",

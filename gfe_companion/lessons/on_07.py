@@ -37,7 +37,8 @@ def judge_nearest(answer: object) -> Finding:
             return no(why)
     points, labels = POINTS.flatten().tolist(), LABELS.tolist()
     return no(
-        f"for the points {points} with the labels {labels} it gives {share:g}. Find each one's neighbour by hand."
+        f"for the points {points} with the labels {labels} it gives {share:g}. Find the nearest other point of "
+        "each by hand, and count those that have its label."
     )
 
 

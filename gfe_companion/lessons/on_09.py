@@ -50,8 +50,13 @@ def judge_fits(answer: object) -> Finding:
     ):
         if values == found(wrong):
             return no(why)
-    (low, high) = next(case for case, value in zip(CASES, values, strict=True) if value != fits(*case, NEAR))
-    return no(f"for the interval from {low:g} to {high:g} and a band of {NEAR:g} it is not right. Draw the two.")
+    low, high, value = next(
+        (*case, value) for case, value in zip(CASES, values, strict=True) if value != fits(*case, NEAR)
+    )
+    return no(
+        f"the band reaches from {-NEAR:g} to {NEAR:g}. For the interval from {low:g} to {high:g} it gives {value}: "
+        "does all of that interval lie in the band?"
+    )
 
 
 EXERCISES = (
@@ -65,7 +70,12 @@ EXERCISES = (
         ),
         judge=judge_fits,
         right=fits,
-        wrong={"one point in the band": overlaps, "only the middle": middle, "only the upper border": above},
+        wrong={
+            "one point in the band": overlaps,
+            "only the middle": middle,
+            "only the upper border": above,
+            "it gives True": lambda *given: True,
+        },
     ),
     Exercise(
         name="09.more",

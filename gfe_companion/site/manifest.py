@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gfe_companion.runs.profiles import Setting
 
 NAME = "manifest.json"
+NAMED = 3  # of what is out of date or to be done, of which the rest is counted
 PUBLISHED = ROOT / "figures" / "paper"
 DRAWING = ("gfe_companion.studies.", "gfe_companion.evidence.")  # what is followed from where a figure is made
 METHOD = "gfe_core."
@@ -144,10 +145,10 @@ def check(entries: dict[str, dict], notebooks: list[Path], folder: Path, code: C
                 + list(_damaged(name, entry, folder))
                 + (runs if reads_runs(rests.keys() & code.modules.keys(), code) else [])
             ):
-                stale[name] = f"changed: {_listed(why)}"
+                stale[name] = f"changed: {few_of(why)}"
                 pages += [name]
         if pages:
-            stale[path.stem] = f"changed: {_listed(pages)}"
+            stale[path.stem] = f"changed: {few_of(pages)}"
     for name in sorted({each.name.partition(".")[0] for each in folder.glob("[!.]*") if each.name != NAME}):
         if not any(name in announced(path) for path in notebooks):
             stale.setdefault(name, "no notebook writes it any more")
@@ -155,7 +156,7 @@ def check(entries: dict[str, dict], notebooks: list[Path], folder: Path, code: C
     for path in notebooks if figures else ():
         if _reads_figures(path):
             for name in (path.stem, *announced(path)):
-                stale.setdefault(name, f"it reads what changed: {_listed(figures)}")
+                stale.setdefault(name, f"it reads what changed: {few_of(figures)}")
     return stale
 
 
@@ -228,6 +229,7 @@ def _sum(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-def _listed(names: list[str], most: int = 3) -> str:
+def few_of(names: Iterable[str]) -> str:
+    """The first :data:`NAMED` of ``names``, each once, and of how many more there are."""
     names = list(dict.fromkeys(names))
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")

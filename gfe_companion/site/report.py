@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import shutil
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +17,7 @@ from gfe_companion.site.front import Damaged, front
 from gfe_companion.site.glossary import PAGE, Glossary
 from gfe_companion.site.pages import Page, framed, headings, imports_of
 from gfe_companion.site.sources import Sources
+from gfe_companion.site.stamps import checksum, made_by
 
 __all__ = ["Damaged", "build"]
 ASSETS = Path(__file__).parent / "assets"
@@ -90,13 +88,10 @@ def _is_newer(index: Path, made_of: list[Path]) -> bool:
 
 def _read(path: Path) -> nbformat.NotebookNode:
     """The executed notebook at ``path``. Raises :class:`Damaged` where it is not what its stamp says."""
-    name, sums = str(path.relative_to(home())), {}
-    with suppress(OSError, ValueError, KeyError, TypeError):  # without a stamp it is what an earlier call left
-        sums = dict(json.loads((path.parent / "stamps" / f"{path.stem}.json").read_text(encoding="utf-8"))["made"])
+    made = made_by(path.parent / "stamps" / f"{path.stem}.json") or {}  # else it is what an earlier call left
     try:
-        content = path.read_bytes()
-        if hashlib.sha256(content).hexdigest() == sums.get(name) or name not in sums:
-            return nbformat.reads(content.decode(), as_version=4)
+        if made.get(path) in (None, checksum(path)):
+            return nbformat.read(path, as_version=4)
     except Exception:  # of many kinds, as the file may hold anything
         pass
-    raise Damaged(f"{name} is damaged: call again with --only {path.name[:2]}")
+    raise Damaged(f"{path.relative_to(home())} is damaged: call again with --only {path.name[:2]}")

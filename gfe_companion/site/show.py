@@ -22,6 +22,7 @@ from gfe_companion.studies.results import Picture, Table, Text, listed, markdown
 
 NOT_FINITE = re.compile(r"\b(nan|inf|not finite)\b")
 OLDER = ".older"  # ends the hidden file beside a figure or table that rests on runs of older code
+CUT = 0.02  # inches of something beyond the edge of its figure, from which on it counts as cut off
 FRAME_MS = 250  # how long a frame of a moving picture stands, in milliseconds
 Result = Picture | Table | Text
 
@@ -89,6 +90,9 @@ def save_picture(picture: Picture, folder: Path) -> None:
         _write_below(figure, mark)
         box = "tight"
     _whole(folder / f"{name}.png", lambda path: figure.savefig(path, format="png", bbox_inches=box))
+    if box is None and _sticks_out(figure):
+        box = "tight"
+        _whole(folder / f"{name}.png", lambda path: figure.savefig(path, format="png", bbox_inches=box))
     if box is None and (frames := [_drawn(frame) for frame in picture.moving]):
         _whole(folder / f"{name}.png", lambda path: _animated(folder / f"{name}.png", frames, path))
     figure.set_layout_engine("none")  # the layout is found: a second time would cost as much as drawing
@@ -99,6 +103,12 @@ def save_picture(picture: Picture, folder: Path) -> None:
     plt.close(figure)
     alt = f"{picture.alt} {mark}".strip()
     display(Image((folder / f"{name}.png").read_bytes(), alt=alt), metadata=_made(folder, name))
+
+
+def _sticks_out(figure: Figure) -> bool:
+    """Whether something of a figure that was drawn is cut off: a layout may find no place for all of it."""
+    drawn, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+    return min(drawn.x0, drawn.y0, width - drawn.x1, height - drawn.y1) < -CUT
 
 
 def _drawn(frame: Figure) -> PIL.Image.Image:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gfe_companion.methods import METHODS
 from gfe_companion.studies.drawing import WIDTH, wrapped
-from gfe_companion.studies.results import Picture, Text, listed
+from gfe_companion.studies.results import Picture, Text, listed, markdown
 
 LATE = 4.0  # the time from which on a step counts as late
 STEP, STEPS = 0.04, 200  # of the fixed grid; AMD has as many trials
@@ -122,8 +122,12 @@ def say_stiff(walks: dict[str, Taken], mu: Tensor) -> Text:
     steps, steep = steps_of(walks), mu.max().item()
     counts = steps.groupby("walk", sort=False).size()
     late = late_steps(steps).items()
-    told = [f"{name}, {counts[name]} steps, late ones {h * steep / 2:.1f} times $2/\\mu$" for name, h in late]
-    return Text(f"*Reading it:* {'; '.join(told)}.")
+    rows = [
+        {"walk": name, "steps": f"{counts[name]:,}", "late steps, in units of $2/\\mu$": f"{h * steep / 2:.1f}"}
+        for name, h in late
+    ]
+    said = "*Reading it:* late steps of about one unit are as long as stability allows; accuracy does not decide there."
+    return Text(f"{markdown(pd.DataFrame(rows))}\n\n{said}")
 
 
 def ends_of(on_a_grid: OfGrid, by_amd: OfAMD) -> pd.DataFrame:

@@ -41,12 +41,6 @@ def stages_of(runs: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([row.run.history.assign(seed=row.seed) for row in runs.itertuples()])
 
 
-def medians(stages: pd.DataFrame) -> pd.DataFrame:
-    """Medians over images and seeds at each stage: curvatures, gradients, steps and the late step of dopri5."""
-    columns = ["images", "start", "end", "evaluations", "steps", "late_median"]
-    return stages[columns].groupby("images").median().round(4)
-
-
 def growth(stages: pd.DataFrame) -> pd.DataFrame:
     """Medians over images, then means over seeds, by stage."""
     return stages.groupby(["images", "seed"]).median(numeric_only=True).groupby("images").mean()

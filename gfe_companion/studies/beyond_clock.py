@@ -184,19 +184,23 @@ def table_verdict(setting: Setting, curves: pd.DataFrame, times: pd.DataFrame) -
 
 
 def say_price(curves: pd.DataFrame) -> Text:
-    """What a training image costs the accelerated GFE, and how many it takes to the AE's last loss; beside the AE."""
-    costs, shares = [], []
+    """What an image costs the accelerated GFE, and the images and seconds to the AE's last loss; beside the AE."""
+    costs, shares, times = [], [], []
     for _, part in curves[curves.schedule == "constant"].groupby("seed"):
         gfe, ae = (part[part.method == method].sort_values("images") for method in ("gfe_fast", "ae"))
         ours, last = gfe.iloc[-1], ae.iloc[-1]
         costs.append(ours.seconds / ours.images / (last.seconds / last.images))
         ours_at, ae_at = (time_to(side.assign(seconds=side.images), last.loss) for side in (gfe, ae))
         shares.append(ours_at / ae_at)
+        times.append(time_to(gfe, last.loss) / time_to(ae, last.loss))
     dearer = interval(costs)
     price = f"At the constant rate a training image costs the accelerated GFE {dearer:.1f} times the AE's seconds"
     if not np.isfinite(shares).all():
         return Text(f"{price}. It does not come down to the AE's last loss in every seed.")
-    return Text(f"{price}. It comes down to the AE's last loss after {interval(shares):.1%} of the AE's images.")
+    return Text(
+        f"{price}. It comes down to the AE's last loss after {interval(shares):.1%} of the AE's images, and "
+        f"{interval(times):.1%} of its seconds."
+    )
 
 
 def say_seen(ends: pd.DataFrame) -> Text:

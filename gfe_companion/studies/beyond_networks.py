@@ -62,12 +62,13 @@ def say_networks(losses: pd.DataFrame) -> Text:
             slow = [f"{_named(each)} ({ratio:.1f} times)" for each, ratio in longer[longer > LONGER].items()]
             ours, other = ours[longer <= LONGER], other[longer <= LONGER]
             above = [_named(each) for each in ours.index[ours >= other]]
-            below = f"{len(ours) - len(above)} of {len(ours)}"
-            said.append(
-                f"- {COLUMNS[method, OPTIMUM]}, lies below “{COLUMNS['ae', encoding]}” with {below} "
-                f"networks{f' (not with {listed(above)})' if above else ''}"
-                f"{f'; not counted, since it took longer than the AE: {listed(slow)}' if slow else ''}."
-            )
+            name, against = COLUMNS[method, OPTIMUM], f"“{COLUMNS['ae', encoding]}”"
+            line = f"- {name}, lies below {against} with {len(ours) - len(above)} of {len(ours)} networks"
+            if ours.empty:
+                line = f"- {name}, is compared with {against} with no network"
+            line += f" (not with {listed(above)})" if above else ""
+            line += f"; not counted, since it took longer than the AE: {listed(slow)}" if slow else ""
+            said.append(f"{line}.")
     count = losses.seed.nunique()
     over = f"In the mean over {count} seeds" if count > 1 else "With one seed"
     return Text(f"{over}, after about the same seconds:\n\n" + "\n".join(said))

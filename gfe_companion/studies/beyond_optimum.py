@@ -64,7 +64,7 @@ def table_optimum(setting: Setting, gaps: pd.DataFrame) -> Table:
 
 
 def say_left(gaps: pd.DataFrame) -> Text:
-    """What the encoders leave on the table, and whether the path matters to the decoder of uncapped AMD."""
+    """How far above the optimum encoders end, and whether the path matters to the decoder of uncapped AMD."""
     level = gaps.groupby(["schedule", "method"])[["gap", "optimum"]].mean()
     ae, fast = level.loc["constant", "ae"], level.loc["constant", "gfe_fast"]
     path = gaps[gaps.method == "gfe_amd_uncapped"].sort_values("images").iloc[-1]
@@ -80,11 +80,12 @@ def say_left(gaps: pd.DataFrame) -> Text:
         else "of what this autoencoder lacks the larger part is in its decoder"
     )
     return Text(
-        "On the images and seeds of the table the autoencoder's encoder ends "
-        f"**{ae.gap:.1%}** above the optimum (constant rate), the accelerated one {fast.gap:.2%}. "
-        f"At the optimum, the loss of the decoder trained by encoding lies {abs(more):.1%} "
+        f"At the constant rate the autoencoder's encoder ends **{ae.gap:.1%}** above the optimum of these images, and "
+        f"the accelerated encoder {fast.gap:.2%}. At the optimum, the loss of the decoder trained by encoding lies "
+        f"{abs(more):.1%} "
         f"{'above' if more > 0 else 'below'} that of the autoencoder's decoder: {lacks}.\n\n"
-        f"“The path does not matter”, the paper argues. For the decoder that uncapped AMD trained on {path.images:,} "
-        f"images (seed {path.seed}), the better of two faster encoders from zero ends {path.zero_gap:.0%} above what "
-        f"the method's own slow path leads to, and the starts agree on {path.agree:.0%} of the images{learned}"
+        "The paper observes that “the exact path of the gradient flow may be less important than the final point of "
+        f"convergence”. For the decoder that uncapped AMD trained on {path.images:,} images (seed {path.seed}), the "
+        f"better of two faster encoders from zero ends {path.zero_gap:.0%} above what the method's own slow path leads "
+        f"to, and the starts agree on {path.agree:.0%} of the images{learned}"
     )

@@ -66,10 +66,9 @@ def _notes(peers: pd.DataFrame) -> str:
     repeats = peers.timings.max()
     told = [
         f"Test images; decoders of accelerated GFE after {one.trained:,} training images, one seed. {_choice(one)}; "
-        f"a ladder of settings ends with the first encoding of more than "
-        f"{LIMIT_S:g} s. The seconds are medians of {repeats} timings in turn (one, for what is far slower than the "
-        f"fastest peer), after compilation, with {one.threads} threads of {one.hardware}, of which {one.busy:.0f} % "
-        "were busy before.",
+        f"an encoder gets ever more trials or time, until an encoding takes more than {LIMIT_S:g} s. The seconds are "
+        f"medians of {repeats} timings in turn (one, for what is far slower than the fastest peer), after compilation, "
+        f"with {one.threads} threads of {one.hardware}, of which {one.busy:.0f} % were busy before.",
         "In brackets: within that limit the encoder ends further above the best; the seconds are those to where it "
         "ends. The share is that of images which it leaves more than 1 % above their best, in a worse basin. “joint”: "
         "all images of a batch as one vector, smaller batches were not tried; “oneDNN”: the decoder's products "

@@ -137,8 +137,9 @@ def table_race(setting: Setting, race: pd.DataFrame) -> Table:
     title = f"Decoder passes an image to within {said} of the optimum, {setting.profile.race_images:,} test images"
     notes = (
         "On the first seed's decoder, trained by the accelerated encoder; “warm” encoders start where that training "
-        f"pointed to. Every encoder stands at its settings that are best on these very images, ours and the libraries' "
-        f"alike. A ladder ends at its first setting that takes more than {setting.profile.race_passes:,} passes. "
+        "pointed to. Every encoder stands at its settings that are best on these very images, ours and the libraries' "
+        "alike. Each gets more and more passes, until a setting takes more than "
+        f"{setting.profile.race_passes:,}. "
         "Seconds are those of all these images on one thread, measured once, beside other runs; "
         "`python -m gfe_companion bench` times them alone."
     )
@@ -164,8 +165,9 @@ def say_pays(setting: Setting, times: pd.DataFrame, race: pd.DataFrame) -> Text:
         f"{setting.profile.race_images:,} images"
     )
     if saved <= 0:
-        return Text(f"{cost}; training saves no time in this profile: encoding pays for its lower loss alone.")
+        return Text(f"{cost}, and training saves no time in this profile: encoding pays for its lower loss alone.")
     return Text(
-        f"{cost}; training saves {saved:.0f} s in the mean over seeds. At these rates it pays until "
-        f"about **{saved / near:,.0f}** images are to be encoded; then, for its lower loss alone."
+        f"{cost}, and training saves {saved:.0f} s in the mean over seeds. So GFE takes less time in all until about "
+        f"**{saved / near:,.0f}** images are to be encoded. With more of them it takes longer, and only its lower loss "
+        "speaks for it."
     )

@@ -32,9 +32,9 @@ def table_sweep(setting: Setting, sweep: pd.DataFrame) -> Table:
         "Trainings of about so many seconds of one thread each, on one seed, "
         f"{setting.seeds[0]}; {profile.clock_validated:,} validation images. *: fixed in the code, what all seeds get "
         f"at such a budget; those above {plans.SHORT:g} s do without the smaller batch. The sweep chooses nothing: it "
-        "says how far these settings lie above each method's best, and the verdicts grant that to the AE, at its own "
-        "budget or between two of them. GFE is granted nothing, and is swept at one budget. At the ends of the "
-        f"budgets, and for rehearsed GFE, only {plans.FINAL[0].optimiser} with a "
+        "says how far these settings lie above each method's best, and the verdicts take that off the AE's losses, at "
+        "its own budget or between two of them. From GFE's losses nothing is taken off, and it is swept at one budget. "
+        f"At the ends of the budgets, and for rehearsed GFE, only {plans.FINAL[0].optimiser} with a "
         f"{plans.SCHEDULES[plans.FINAL[0].schedule]} is swept."
     )
     title = f"The sweep: validation cross-entropy of each setting, {setting.load().title}"
@@ -55,16 +55,13 @@ def _of_budget(budget: float, part: pd.DataFrame) -> pd.DataFrame:
 
 def say_sweep(sweep: pd.DataFrame) -> Text:
     """What the sweep finds best for each method and budget, and how far what all seeds get there lies above it."""
-    lines = []
-    for budget, of_budget in sweep.groupby("budget"):
-        said = []
-        for key, part in of_budget.groupby(KEY, sort=False):
-            if key in LOOKS:
-                best = part.loc[part.validation.idxmin()]
-                given = part[part.given].validation.min()
-                said.append(f"{LABELS[key]}: {best.tuning} ({given / best.validation - 1:.1%})")
-        lines.append(f"- about {budget:g} s: {'; '.join(said)}.")
-    return Text(
-        "The lowest validation loss of the sweep, and in brackets how far the best of the settings that all seeds "
-        "get at this budget lies above it:\n\n" + "\n".join(lines)
-    )
+    said = []
+    for (budget, *key), part in sweep.groupby(["budget", *KEY], sort=False):
+        if tuple(key) in LOOKS:
+            best = part.loc[part.validation.idxmin()]
+            away = part[part.given].validation.min() / best.validation - 1
+            said.append(
+                f"- {LABELS[tuple(key)]}, about {budget:g} s: best with {best.tuning}; the better setting with a star "
+                f"is {away:.1%} above."
+            )
+    return Text("\n".join(said))

@@ -71,9 +71,9 @@ def networks(setting: Setting, runs: pd.DataFrame) -> tuple[Decoder, AutoEncoder
 
 
 def excesses(by_amd: Mapping[int, Tensor], by_encoder: Tensor) -> pd.DataFrame:
-    """The reader's excesses (B,) by trials of AMD, and by the encoder: columns method, trials (0: one pass), image,
+    """The reader's excesses (B,), by trials of AMD and by the encoder.
 
-    excess.
+    Columns: method, trials (0: one pass), image, excess.
     """
     measured = [(GFE, trials, values) for trials, values in by_amd.items()] + [(AE, 0, by_encoder)]
     rows = [
@@ -118,8 +118,8 @@ def say_lesson(found: pd.DataFrame) -> Text:
     last = lasting(found).groupby("method")
     at, mean, most = last.excess.mean(), last.share.mean(), last.share.max()
     return Text(
-        f"The mean excess is {at[GFE]:.1%} by AMD, and {at[AE]:.1%} by the AE's encoder. As a share of the loss, "
-        f"$e / (1 + e)$, the encoding misses {mean[GFE]:.1%} of that of {SHORT[GFE]} (at most {most[GFE]:.1%}, on one "
+        f"The mean excess is {at[GFE]:.1%} by AMD, and {at[AE]:.1%} by the AE's encoder. As a share of the whole loss, "
+        f"the encoding misses {mean[GFE]:.1%} of that of {SHORT[GFE]} (at most {most[GFE]:.1%}, on one "
         f"of these images), and {mean[AE]:.1%} of that of the {SHORT[AE]} (at most {most[AE]:.1%}). "
         "The rest is what each decoder cannot draw."
     )

@@ -168,7 +168,7 @@ def say_seen(setting: Setting, runs: pd.DataFrame) -> Text:
     })  # fmt: skip
     reduced = " Budgets are reduced: these are not converged networks." * (setting.profile.epoch_share < 1)
     return Text(
-        "With a twelfth of the images, uncapped GFE-amd has this loss, relative to the AE's, "
+        "With a twelfth of the images, uncapped GFE-amd has this loss, relative to the AE's (1: equal), "
         f"and each of the two has taken this much of one thread's time to train.{reduced}\n\n{markdown(shown)}\n\n"
         f"{several(setting)}; each ratio is of two trainings with the same seed, on the same "
         "test images."

@@ -9,7 +9,6 @@ from typing import Any
 import matplotlib
 import matplotlib.pyplot as plt
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.font_manager import FontProperties
@@ -26,6 +25,8 @@ def style() -> None:
 
     It starts from Matplotlib's own defaults, so that nobody's settings show in a figure.
     """
+    import seaborn as sns  # slow to import, and not for every worker
+
     matplotlib.rcdefaults()
     sns.set_theme("paper", "whitegrid", "colorblind", font_scale=1.1)
     plt.rcParams |= {

@@ -104,7 +104,8 @@ def say_many(many: Encoding) -> Text:
     endings = zip(*(column.tolist() for column in many.status.unique(return_counts=True)), strict=True)
     return Text(
         f"Of {int(many.steps.sum()):,} steps, **{count_rises(path)}** raised the loss: that is AMD's guarantee "
-        f"(Eq. 9). The median image has gone **{early:.0%}** of its way after a tenth of its steps. They ended as "
+        f"(Eq. 9). The median image has made **{early:.0%}** of its gain in loss after a tenth of its steps. "
+        "They ended as "
         + ", ".join(f"{Status(value).name} ({count})" for value, count in endings)
         + "."
         + _of_the_budget(many)

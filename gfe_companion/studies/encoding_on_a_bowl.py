@@ -14,6 +14,7 @@ from gfe_companion.studies.results import Picture, Text
 from gfe_core.objective import Objective
 
 LOOK = METHODS["gfe_amd_uncapped"].look
+SIDE = 28  # pixels, of an image
 PICTURED = (0, 1, 2, 4)  # steps whose reconstructions are shown, besides the last
 
 
@@ -33,11 +34,8 @@ def steps_of(objective: Objective, walks: Walks) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["h_mu", "step", "z", "loss", "left"])
 
 
-def fig_bowl(objective: Objective, walks: Walks, side: int = 28) -> Picture:
-    """The bowl with each walk down it, one panel each, and the reconstructions on the way below.
-
-    ``side`` is the width of the image in pixels.
-    """
+def fig_bowl(objective: Objective, walks: Walks) -> Picture:
+    """The bowl with each walk down it, one panel each, and the reconstructions on the way below."""
     steps = steps_of(objective, walks)
     figure = plt.figure(figsize=(WIDTH, 3.7))
     (above,), (below,) = figure.subfigures(2, 1, squeeze=False, height_ratios=(3.2, 1))
@@ -54,10 +52,10 @@ def fig_bowl(objective: Objective, walks: Walks, side: int = 28) -> Picture:
     above.suptitle(f"One image, one latent: distance to the minimum left after {last} steps", fontsize="medium")
     (strips,) = below.subfigures(1, len(walks), squeeze=False)
     for strip, walk in zip(strips, walks.values(), strict=True):
-        _strip(strip.subplots(1, len(PICTURED) + 1), objective, walk, side)
+        _strip(strip.subplots(1, len(PICTURED) + 1), objective, walk)
     left = steps.groupby("h_mu", sort=False).left.last()
     alt = (
-        "Three walks down the same parabola, with the reconstructions on the way. "
+        f"{len(walks)} walks down the same parabola, with the reconstructions on the way. "
         f"Of the distance to the minimum is left after {last} steps: "
         + "; ".join(f"{share:.0%} with h = {h_mu:g} / mu" for h_mu, share in left.items())
         + "."
@@ -65,11 +63,11 @@ def fig_bowl(objective: Objective, walks: Walks, side: int = 28) -> Picture:
     return Picture("fig_01_bowl", figure, alt, steps)
 
 
-def _strip(panels: list[Axes], objective: Objective, walk: list[Tensor], side: int) -> None:
+def _strip(panels: list[Axes], objective: Objective, walk: list[Tensor]) -> None:
     """Reconstructions after the steps that are pictured, each under its number."""
     for axes, step in zip(panels, (*PICTURED, len(walk) - 1), strict=True):
         with torch.no_grad():
-            picture = objective.decoder(walk[step]).reshape(side, side)
+            picture = objective.decoder(walk[step]).reshape(SIDE, SIDE)
         axes.imshow(picture, cmap="gray_r", vmin=0, vmax=1)
         axes.set_title(str(step), fontsize=8, pad=2)
         axes.set(xticks=[], yticks=[])

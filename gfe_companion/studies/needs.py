@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Iterable
 from contextlib import suppress
 from importlib import import_module
@@ -37,13 +36,6 @@ def read_by(notebook: str) -> tuple[Path, ...]:
     return tuple(path for path in getattr(study_of(notebook), "READS", ()) if path.exists())
 
 
-def everything(setting: Setting) -> list[RunConfig]:
-    """Every run that any study needs, and those that they rest on, each once."""
-    studies = [import_module(f"{__package__}.{found.name}") for found in pkgutil.iter_modules([str(_here())])]
-    needs = [config for study in studies if hasattr(study, "needs") for config in study.needs(setting)]
-    return with_dependencies(needs)
-
-
 def everything_of(notebooks: Iterable[str], setting: Setting) -> list[RunConfig]:
     """Every run that these ``notebooks`` need, and those that they rest on, each once.
 
@@ -66,7 +58,3 @@ def with_dependencies(configs: Iterable[RunConfig]) -> list[RunConfig]:
             found[config] = None
             waiting += config.dependencies()[::-1]
     return list(found)
-
-
-def _here() -> Path:
-    return Path(__file__).parent

@@ -70,7 +70,11 @@ def fig_passes(setting: Setting, curves: pd.DataFrame) -> Picture:
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
     shares = ahead(curves)
     crossed = (shares.early < 0.5).all() and (shares.late > 0.5).all()
-    found = "The second-order flow starts behind and ends ahead" if crossed else "Two flows at equal decoder passes"
+    found = (
+        "The second-order flow is behind in the first half and ends ahead"
+        if crossed
+        else "Two flows at equal decoder passes"
+    )
     figure.suptitle(f"{found}\n{title}: mean of {BATCH} test images (dotted: the first one)", fontsize="medium")
     ends = curves[curves.slice == curves.slice.max()].pivot_table(index="images", columns="method", values="loss")
     at_end = [f"{row.Index:,} images {row.gfe:.4f} and {row.gfe_nesterov:.4f}" for row in ends.itertuples()]
@@ -116,9 +120,9 @@ def say_passes(curves: pd.DataFrame) -> Text:
         "How often the second-order flow is the lower one: the share of all images and slices in the first half of "
         "the flow, and of the images at its end. And the share of the images whose loss rises somewhere on the way:"
         f"\n\n{markdown(pd.DataFrame(rows))}\n\n"
-        "*Reading it:* the second-order flow starts from rest, and so it is behind at first. "
-        "Under the first-order flow a rise means that a slice was too long for the grid; "
-        "the second-order flow may also just swing."
+        "*Reading it:* the second-order flow starts from rest. That holds it back at first, unless the first slices "
+        "are too long for the first-order flow. Under the first-order flow a rise of the loss means that a slice was "
+        "too long; the second-order flow may also just swing."
     )
 
 

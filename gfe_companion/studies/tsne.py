@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
-import torch
-from torch import Tensor
 
 from gfe_companion.evidence.claims import YES, holds
 from gfe_companion.evidence.claims.learning import neighbours
@@ -57,13 +54,11 @@ def measures_of(points: pd.DataFrame) -> pd.DataFrame:
     return points.groupby(["data", "method", "seed", "images"], sort=False)[list(NAMES)].mean().reset_index()
 
 
-def class_structure(setting: Setting, encode: Callable[[Tensor], Tensor] | None = None) -> pd.Series:
-    """:data:`OF_LATENTS` of the same test images under ``encode``: (N, 784) -> (N, d); of their pixels without it."""
+def class_structure(setting: Setting) -> pd.Series:
+    """:data:`OF_LATENTS` of the pixels of the test images that the maps show."""
     test, count = setting.load().test, setting.profile.map_images
     images, labels = test.images[:count], test.labels[:count]
-    with torch.no_grad():
-        z = images if encode is None else encode(images)
-    return structure(z.numpy(), labels.numpy())[OF_LATENTS].mean()
+    return structure(images.numpy(), labels.numpy())[OF_LATENTS].mean()
 
 
 def stage_in_words(setting: Setting, data: str) -> str:

@@ -5,9 +5,8 @@ from dataclasses import replace
 
 import pytest
 from browsing import listened
-from engines import ANSWER, IMAGES, SOLVERS, question, same
+from engines import ANSWER, SOLVERS, problem, question, same
 
-from gfe_companion.datasets.digits import digits
 from gfe_companion.lessons.playground import module, weights
 from gfe_core.objective import Objective
 
@@ -26,22 +25,14 @@ def asked(browser):
         yield lambda solver, images: page.evaluate(ASK, [source, packed, question(solver, images)])["answers"]
 
 
-@pytest.fixture(scope="module")
-def decoder():
-    return weights.read().networks["decoder"].double()
-
-
-@pytest.fixture(scope="module")
-def images():
-    return digits()[2].images[:IMAGES].double()
-
-
 @pytest.mark.parametrize("name", ["the paper's", "uncapped", "quasi-Newton"])
-def test_the_same_latents_and_losses_as_gfe_core(asked, decoder, images, name):
+def test_the_same_latents_and_losses_as_gfe_core(asked, name):
+    decoder, images = problem(50)
     same(asked(SOLVERS[name], images), SOLVERS[name].encode(Objective(decoder, images)))
 
 
-def test_it_can_tell_a_difference(asked, decoder, images):
+def test_it_can_tell_a_difference(asked):
+    decoder, images = problem(50)
     images, solver = images[:5], SOLVERS["uncapped"]
     with pytest.raises(AssertionError):
         same(asked(replace(solver, kappa=1.11), images), solver.encode(Objective(decoder, images)))

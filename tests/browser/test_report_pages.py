@@ -5,7 +5,7 @@ from urllib.parse import unquote, urldefrag, urlparse
 
 import pytest
 from browsing import SIZES, faults, listened, overflow, screen, settled, tried
-from committed import NOTEBOOKS, report_in
+from committed import NOTEBOOKS
 
 READ = """() => ({
   links: [...document.links].map((link) => link.href),
@@ -14,17 +14,12 @@ READ = """() => ({
 UNFOLD = "document.querySelectorAll('details').forEach((each) => (each.open = true))"
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return report_in(tmp_path_factory.mktemp("home"))
-
-
 def path_of(address):
     return Path(unquote(urlparse(address).path))
 
 
-def test_every_link_leads_somewhere_and_no_page_sticks_out(browser, folder):
-    links, ids, told, ahead = [], {}, [], [(folder / "index.html").as_uri()]
+def test_every_link_leads_somewhere_and_no_page_sticks_out(browser, report):
+    links, ids, told, ahead = [], {}, [], [(report / "index.html").as_uri()]
     with listened(browser, ahead[0]) as page:
         while ahead:
             address = ahead.pop()
@@ -52,8 +47,8 @@ def test_every_link_leads_somewhere_and_no_page_sticks_out(browser, folder):
 
 
 @pytest.mark.parametrize(("scheme", "rules"), [("light", None), ("dark", ["color-contrast"])])
-def test_no_serious_fault_of_access(browser, folder, scheme, rules):
-    pages = [folder / "index.html", *folder.glob("[0-9][0-9]_*.html"), folder / "source" / "gfe_core" / "amd.py.html"]
+def test_no_serious_fault_of_access(browser, report, scheme, rules):
+    pages = [report / "index.html", *report.glob("[0-9][0-9]_*.html"), report / "source" / "gfe_core" / "amd.py.html"]
     told = []
     with listened(browser, None, color_scheme=scheme) as page:
         for path in pages:
@@ -64,8 +59,8 @@ def test_no_serious_fault_of_access(browser, folder, scheme, rules):
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_the_front_page_is_drawn_on_solved_and_scrubbed(browser, folder, size):
-    with listened(browser, (folder / "index.html").as_uri(), size) as page:
+def test_the_front_page_is_drawn_on_solved_and_scrubbed(browser, report, size):
+    with listened(browser, (report / "index.html").as_uri(), size) as page:
         place = page.locator("#playground")
         assert "AMD" in settled(place)
         screen(page, f"report_{size}")

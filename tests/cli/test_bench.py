@@ -8,8 +8,8 @@ import torch
 from conftest import linear_problem, mlp, quadratic, seeded
 
 from gfe_companion.cli import bench_trainings
-from gfe_companion.cli.arguments import parse_bench
 from gfe_companion.cli.bench import median_seconds, small_batches
+from gfe_companion.cli.bench_arguments import parse_bench
 from gfe_companion.cli.bench_trainings import training_race
 from gfe_companion.cli.environment import Exit, Stop
 from gfe_companion.datasets import load, locate
@@ -23,7 +23,6 @@ from gfe_core.amd import AMD
 from gfe_core.levenberg_marquardt import LevenbergMarquardt
 from gfe_core.objective import Objective
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 BASELINES = {
     "Adam": AdamEncoder(0.1, 2000),
     "LBFGS": LBFGSEncoder(1.0, 40),

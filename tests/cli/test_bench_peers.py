@@ -8,7 +8,7 @@ import torch
 from conftest import mlp, seeded
 
 from gfe_companion.cli import bench_peers
-from gfe_companion.cli.arguments import parse_bench
+from gfe_companion.cli.bench_arguments import parse_bench
 from gfe_companion.cli.bench_peers import Racer, Rung, chosen, climbed, race
 from gfe_companion.methods import Entrant, products
 from gfe_companion.runs.profiles import Setting
@@ -18,7 +18,6 @@ from gfe_core.amd import AMD
 from gfe_core.lbfgs import LBFGSAMD
 from gfe_core.objective import Objective
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 TIGHT, ONE_STEP = QuasiNewtonAMD(tolerance=0.0), AMD(max_trials=1)
 
 

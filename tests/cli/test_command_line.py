@@ -104,6 +104,8 @@ REFUSED = [
     ("--data=", "embedded"),
     ("-p tau", "NAME=VALUE"),
     ("-p taw=1", "slices, tau"),
+    ("-p tau=1 -p tau=1", "-p tau is given 2 times; give it once"),
+    ("--scheduler ~nobody-of-this-name/x", "give the whole path"),
     ("-p slices=1", "label, tau"),
     ("-p elsewhere=1", "slices, tau"),
     ("-p seeds=1,2", "--seeds 1,2"),
@@ -137,6 +139,31 @@ def test_damaged_notebook(pipeline, tmp_path, capsys):
     (tmp_path / "notebooks" / "05_two.ipynb").write_text("{")
     assert command.main(["run", "-p", "tau=1"]) == Exit.USAGE
     assert "05_two.ipynb cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flags", [[], ["--plan"], ["-p", "tau=1"], ["--check-published"]])
+def test_a_pipe_in_the_place_of_a_notebook_is_not_waited_for(pipeline, tmp_path, capsys, flags):
+    (tmp_path / "notebooks" / "05_two.ipynb").unlink()
+    os.mkfifo(tmp_path / "notebooks" / "05_two.ipynb")
+    assert command.main(["run", *flags]) == Exit.USAGE
+    assert "05_two.ipynb cannot be read as a notebook (it is no file); restore that file" in capsys.readouterr().err
+    assert command.main(["run", "--only", "03"]) == 0, "what is not asked for is not looked at"
+
+
+BROKEN = "one\ntwo\r\u2028\x1b[31m"
+
+
+@pytest.mark.parametrize("given", ["GFE_HOME", "GFE_DATA", "--data", "-p", "--scheduler"])
+def test_a_line_break_in_a_value_breaks_no_sentence(pipeline, tmp_path, monkeypatch, capsys, given):
+    place = tmp_path / BROKEN
+    if given == "GFE_HOME":
+        place.write_text("a file in the way")
+    argv = {"-p": ["-p", f"tau={BROKEN}"], "--data": ["--data", str(place)], "--scheduler": ["--scheduler", str(place)]}
+    if given.startswith("GFE_"):
+        monkeypatch.setenv(given, str(place))
+    assert command.main(["run", *argv.get(given, [])]) in (Exit.USAGE, Exit.DATA)
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "one\\ntwo\\r\\u2028\\x1b[31m" in said and said[:-1].isprintable()
 
 
 @pytest.mark.parametrize("in_environ", [True, False])
@@ -215,6 +242,12 @@ def call(script: str, path: Path | str, *argv: str, cwd: Path | None = None) -> 
 def fake(folder: Path, name: str, script: str) -> None:
     (folder / name).write_text(f"#!/bin/sh\n{script}\n")
     (folder / name).chmod(0o755)
+
+
+def test_both_scripts_find_their_repository_alike():
+    """Each must know where it is before it can read anything that both could share."""
+    run, test = ((ROOT / script).read_text().splitlines()[2:] for script in SCRIPTS)
+    assert [line.replace("gfe_companion run", "gfe_companion test") for line in run] == test
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

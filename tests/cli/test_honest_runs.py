@@ -66,13 +66,15 @@ class Project:
     """A copy of the project with three notebooks: the first two share a training by AMD, the third trains an AE."""
 
     def __init__(self, root: Path) -> None:
-        self.root, self.log = root, root / "executed"
+        self.root = root
+        if (root / "notebooks").exists():
+            return  # it is a copy
         for package in ("gfe_core", "gfe_companion"):
             shutil.copytree(ROOT / package, root / package, ignore=shutil.ignore_patterns("__pycache__", ".*"))
         for study in (root / "gfe_companion" / "studies").glob("*.py"):
             if study.stem not in KEPT:
                 study.unlink()
-        log = f"        open({str(self.log)!r}, 'a').write(self.name + ' ')\n"
+        log = "        import os\n        open(os.environ['EXECUTED'], 'a').write(self.name + ' ')\n"
         for kind in ("train", "evaluate"):  # that it is executed is noted
             path = root / "gfe_companion" / "runs" / f"{kind}.py"
             head = re.search(r"    def execute\(.*?\"\"\".*?\"\"\"\n", path.read_text(), re.DOTALL)[0]
@@ -81,6 +83,11 @@ class Project:
         self.add("01_first", "AMD(max_trials=2)", 5)
         self.add("02_second", "AMD(max_trials=2)", 6)
         self.add("03_third", "None", 5)
+
+    def copied(self, root: Path) -> "Project":
+        """As it stands, with all that it has made, in another folder."""
+        shutil.copytree(self.root, root, symlinks=True)
+        return Project(root)
 
     def add(self, name: str, solver: str, count: int) -> None:
         stem = name[3:]
@@ -103,14 +110,18 @@ class Project:
         """What the command says; ``executed`` then holds the runs that it made."""
         self.log.write_text("")
         environ = {name: value for name, value in os.environ.items() if not name.startswith("GFE_")}
+        environ |= {"PYTHONPATH": str(self.root), "GFE_HOME": str(self.root), "EXECUTED": str(self.log)}
         flags = ("--profile", "smoke", "--data", "embedded", "--device", "cpu", "--jobs", "1", *flags)
         done = subprocess.run(
             [sys.executable, "-P", "-c", CALL, *flags], cwd=self.root,
-            env=environ | {"PYTHONPATH": str(self.root), "GFE_HOME": str(self.root)}, capture_output=True, text=True,
-            timeout=300,
+            env=environ, capture_output=True, text=True, timeout=300,
         )  # fmt: skip
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout + done.stderr
+
+    @property
+    def log(self) -> Path:
+        return self.root / "executed"
 
     @property
     def executed(self) -> list[str]:
@@ -130,28 +141,39 @@ class Project:
             file.write(f"\n\n{line}\n")
 
 
-@pytest.fixture
-def project(tmp_path):
-    return Project(tmp_path)
-
-
 AMD_RUNS = ["test-mnist-gfe-amd-32-seed0-at32-by-amd"] * 2 + ["train-mnist-gfe-amd-32-seed0"]
 AE_RUNS = ["test-mnist-ae-32-seed0-at32-by-own", "train-mnist-ae-32-seed0"]
 
 
-@pytest.mark.slow
-def test_what_changed_is_computed_again_and_nothing_else(project):
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A project after its first call, of which each test gets a copy; and what --plan said before."""
+    project = Project(tmp_path_factory.mktemp("finished"))
     said = project.call("--plan")
+    assert not project.executed and not (project.root / "runs").exists() and not (project.root / "build").exists()
+    project.call()
+    return project, said
+
+
+@pytest.fixture
+def project(finished, tmp_path):
+    return finished[0].copied(tmp_path / "project")
+
+
+@pytest.mark.slow
+def test_the_first_call_and_its_plan(finished):
+    project, said = finished
     assert "01_first: would be executed (it has not been executed yet)" in said
     assert (
         "not there yet: test-mnist-gfe-amd-32-seed0-at32-by-amd, train-mnist-gfe-amd-32-seed0 -- time unknown" in said
     )
     assert "runs: 1 to be computed, 1 planned above" in said, "a shared training is planned once"
     assert "in all: 5 runs, time unknown on one core" in said
-    assert not project.executed and not (project.root / "runs").exists() and not (project.root / "build").exists()
-
-    project.call()
     assert project.executed == sorted(AE_RUNS + AMD_RUNS), "a shared training is made once"
+
+
+@pytest.mark.slow
+def test_what_changed_is_computed_again_and_nothing_else(project):
     project.edit("gfe_core/amd.py", '"""', '"""In other words: ')
     project.edit("gfe_companion/studies/second.py", "A small study", "Another small study")
     assert project.call("--plan").count("nothing to do") == 3
@@ -193,7 +215,6 @@ def test_what_changed_is_computed_again_and_nothing_else(project):
 
 @pytest.mark.slow
 def test_force_computes_the_runs_of_what_is_selected_once_more(project):
-    project.call()
     before, foreign = project.runs, project.root / "runs" / "train-mnist-ae-32-seed0-0123456789"
     foreign.mkdir()  # as an earlier version named them
     ended = {path: json.loads((path / "run.json").read_text())["ended"] for path in before}
@@ -212,7 +233,6 @@ def test_force_computes_the_runs_of_what_is_selected_once_more(project):
 
 @pytest.mark.slow
 def test_nothing_that_rests_on_older_code_is_published(project):
-    project.call("--only", "01")
     (project.root / "figures" / "smoke" / ".first_fig.older").write_text("Rests on runs of older code.")
     said = project.call("--only", "01", "--publish", "--keep-going", code=Exit.DATA)
     assert "only the published data" in said

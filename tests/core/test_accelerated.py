@@ -18,8 +18,6 @@ from gfe_core.levenberg_marquardt import GaussNewtonBFGS, LevenbergMarquardt
 from gfe_core.objective import Objective, bce
 from gfe_core.trials import watched
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 FIRST_ORDER = {"nesterov": NesterovAMD, "barzilai-borwein": BarzilaiBorweinAMD, "quasi-newton": QuasiNewtonAMD}
 ALL = FIRST_ORDER | {
     "lm": LevenbergMarquardt,

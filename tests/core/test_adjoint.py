@@ -22,8 +22,6 @@ from gfe_core.prior import Prior
 from gfe_core.warm import WarmStart
 from gfe_core.wrappers import Moved, Penalised
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 FLOAT64 = (torch.float64,)
 FLOWS = {
     "fixed grid": lambda slices: FixedGrid(2.0, slices),

@@ -17,8 +17,6 @@ from gfe_core.encoding import Status
 from gfe_core.models import Decoder
 from gfe_core.objective import Objective, bce
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 FLOAT64 = (torch.float64,)
 FIELDS = ("z", "loss", "t", "steps", "status")
 

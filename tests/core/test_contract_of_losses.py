@@ -13,8 +13,6 @@ from gfe_core.adjoint import AdjointGradient
 from gfe_core.fixed_grid import FixedGrid
 from gfe_core.objective import Objective
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def images(batch=3, *shape):
     return torch.rand(batch, *(shape or (12,)), generator=seeded(1), dtype=torch.float64)

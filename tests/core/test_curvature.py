@@ -20,8 +20,6 @@ from gfe_core.curvature import positive
 from gfe_core.levenberg_marquardt import GaussNewtonBFGS, LevenbergMarquardt
 from gfe_core.objective import Objective, bce
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 SIZE, DIM, BATCH = 8, 5, 3
 
 

@@ -19,8 +19,6 @@ from gfe_core.encoding import Encoding, SeparateSteps, Status
 from gfe_core.models import Decoder
 from gfe_core.objective import Objective
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 FIELDS = ("z", "loss", "t", "steps", "status")
 _beside = importlib.util.spec_from_file_location("reference_amd", Path(__file__).with_name("reference_amd.py"))
 reference = importlib.util.module_from_spec(_beside)

@@ -18,8 +18,6 @@ from gfe_core.many import encode_all
 from gfe_core.objective import Objective
 from gfe_core.warm import WarmStart
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 BATCH, DIM, PIXELS = 5, 3, 12
 IMAGES = torch.rand(BATCH, PIXELS, generator=seeded(1), dtype=torch.float64)
 SEEN = torch.rand(BATCH, PIXELS, generator=seeded(2)) < 0.6

@@ -16,8 +16,6 @@ from gfe_core.encoding import GradientFlow, Status
 from gfe_core.fixed_grid import FixedGrid, LogarithmicGrid, constant, decaying, rk4
 from gfe_core.objective import Objective, bce
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 FLOAT64 = (torch.float64,)
 
 

@@ -23,8 +23,6 @@ from gfe_core.prior import Prior
 from gfe_core.warm import WarmStart
 from gfe_core.wrappers import Moved, Penalised
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 LATENTS, PIXELS, BATCH = 3, 12, 4
 
 

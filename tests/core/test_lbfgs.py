@@ -16,8 +16,6 @@ from gfe_core.lbfgs import LBFGSAMD
 from gfe_core.many import encode_all
 from gfe_core.objective import Objective
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def objective_of(kind: str, seed: int) -> Objective:
     """A convex problem with 8 latents, or a decoder of three layers with 4; five images each."""

@@ -14,8 +14,6 @@ from gfe_core.batches import Loaded
 from gfe_core.training import Recipe, Training, autoencoder_step, encoding_step
 from gfe_core.warm import WarmStart
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 IMAGES = torch.rand(10, 12, generator=seeded(3), dtype=torch.float64)
 LABELS = torch.arange(10)
 

@@ -13,8 +13,6 @@ from gfe_core.models import AutoEncoder
 from gfe_core.objective import Objective, bce
 from gfe_core.training import autoencoder_losses, encode_all
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 POOL = torch.rand(50, 784, generator=seeded(7))
 SOLVER = QuasiNewtonAMD(max_trials=10)
 IMAGES = torch.rand(23, 12, generator=seeded(), dtype=torch.float64)

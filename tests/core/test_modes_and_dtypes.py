@@ -24,7 +24,7 @@ from gfe_core.nesterov import Nesterov
 from gfe_core.objective import Objective, bce
 from gfe_core.warm import WarmStart
 
-pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("ignore:AMD.*:RuntimeWarning")]
+pytestmark = pytest.mark.filterwarnings("ignore:AMD.*:RuntimeWarning")
 
 SOLVERS = [
     AMD(tau=10.0, max_trials=15), QuasiNewtonAMD(max_trials=10), NesterovAMD(max_trials=10), WarmStart(),

@@ -16,8 +16,6 @@ from gfe_core.encoding import NesterovFlow, Status
 from gfe_core.nesterov import Nesterov
 from gfe_core.objective import Objective, bce
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def bessel(curvature, t):
     """z(t) for l = curvature/2 (z - 1)^2 from rest at 0: 1 - 2 J_1(t sqrt(curvature)) / (t sqrt(curvature))."""

@@ -19,8 +19,6 @@ from gfe_core.nesterov import Nesterov
 from gfe_core.objective import Objective
 from gfe_core.warm import WarmStart
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 IMAGES = torch.rand(4, 12, generator=seeded(1))
 
 

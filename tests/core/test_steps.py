@@ -17,8 +17,6 @@ from gfe_core.training import Recipe, Training, autoencoder_step, encoding_step,
 from gfe_core.warm import WarmEncoder, WarmStart
 from gfe_core.wrappers import Penalised
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 SOLVER = QuasiNewtonAMD(max_trials=15)
 APPROXIMATE = ApproximateGradient()
 IMAGES = torch.rand(8, 12, generator=seeded(3), dtype=torch.float64)

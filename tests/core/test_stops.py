@@ -23,8 +23,6 @@ from gfe_core.objective import Loss, Objective, bce
 from gfe_core.prior import Prior
 from gfe_core.training import Training, autoencoder_step
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 ACCELERATED = {
     "nesterov": NesterovAMD(), "barzilai-borwein": BarzilaiBorweinAMD(), "quasi-newton": QuasiNewtonAMD(),
     "limited memory": LBFGSAMD(), "gauss-newton bfgs": GaussNewtonBFGS(), "lm": LevenbergMarquardt(),

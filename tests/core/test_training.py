@@ -26,8 +26,6 @@ from gfe_core.training import (
 )
 from gfe_core.warm import WarmStart
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 SOLVER = AMD(tau=300.0, s_max=1000.0, grow_accepted=True, max_steps=6)
 SMALL = Recipe(batch_size=4)
 POOL = torch.rand(50, 784, generator=seeded(7))

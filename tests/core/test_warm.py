@@ -18,7 +18,6 @@ from gfe_core.learnt import ridge_regression
 from gfe_core.objective import NotFinite, Objective
 from gfe_core.warm import WarmStart, inverse_factor, usable
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 SOLVER = QuasiNewtonAMD(s_0=1.0, tolerance=0.0, max_trials=5)
 
 

@@ -15,8 +15,6 @@ from gfe_core.objective import Landscape, Objective, bce
 from gfe_core.prior import Prior
 from gfe_core.wrappers import Moved, Penalised, Wrapped
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 IMAGES, LATENTS, PIXELS, PENALTY = 4, 3, 7, 0.3
 
 

@@ -34,7 +34,8 @@ def test_the_papers_claims_come_first_and_ours_are_told_apart(setting):
     assert table.title == f"The paper's {len(table.shown)} claims: {len(table.shown)} {YES}"
     for row in judged.itertuples():
         assert (row.text in ours) == (row.whose == "ours")
-        assert row.claim.replace("_", " ") in study.say_rules(judged) and row.rule in study.say_rules(judged)
+        (line,) = [line for line in study.say_rules(judged).splitlines() if f"*{row.claim.replace('_', ' ')}*" in line]
+        assert row.text in line and row.rule in line
     seen = study.say_seen(judged)
     assert seen.count("\n") == 0 and "few images" in seen and "ours" not in seen
     row = judged[judged.whose == "the paper"].iloc[0]
@@ -57,7 +58,15 @@ def test_the_figure_has_a_mark_and_a_label_for_each_printed_number(setting):
     assert picture.data.deviation.tolist() == [container[0].get_xdata()[0] for container in axes.containers]
     assert study.say_numbers(setting, found).startswith(f"Of {len(found)} comparisons: ")
     plt.close(picture.figure)
-    plt.close(study.fig_numbers(setting, found.iloc[:0]).figure)
+
+
+def test_where_no_printed_number_is_compared_the_page_says_so(setting):
+    found = numbers(setting).iloc[:0]
+    picture = study.fig_numbers(setting, found)
+    (axes,) = picture.figure.axes
+    assert [text.get_text() for text in axes.texts] == [study.NOT_COMPARED] == [picture.alt] and not axes.axison
+    assert study.say_numbers(setting, found) == study.say_answer(found, 0.02) == study.NOT_COMPARED
+    plt.close(picture.figure)
 
 
 def test_table_2_of_a_part_of_an_epoch_is_said_to_say_nothing(setting):
@@ -95,7 +104,7 @@ def test_the_errata_carry_what_was_measured_and_a_link_to_each_place(setting):
         assert unquote(anchor) in headings, notebook
 
 
-def test_the_erratum_on_step_sizes_shows_that_they_differ_and_that_the_batch_does_not_matter(one_thread):
+def test_the_erratum_on_step_sizes_shows_that_they_differ_and_that_the_batch_does_not_matter():
     said = study.say_own_steps()
     first, last = re.search(r"from (\d+) to (\d+)\.", said).groups()
     assert int(first) < int(last)

@@ -10,6 +10,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gfe_companion.cli import notebook
 from gfe_companion.cli.notebook import Notebook
 from gfe_companion.datasets import DataError, Source
 from gfe_companion.datasets.compressed import packed, unpacked
@@ -18,8 +19,9 @@ from gfe_companion.runs import store as runs
 from gfe_companion.runs import unfinished
 from gfe_companion.runs.configs import Train
 from gfe_companion.runs.folders import read
-from gfe_companion.runs.profiles import Setting
+from gfe_companion.runs.profiles import Setting, home
 from gfe_companion.site import report
+from gfe_companion.site.stamps import checksum
 
 CASES = settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 CONFIG = Train("mnist", True, 0, None, (16,), (16,), 5)
@@ -130,9 +132,7 @@ def executed(tmp_path, monkeypatch):
     notebook.stamp.parent.mkdir(parents=True)
     whole = notebook.build / path.name
     shutil.copy(path, whole)
-    from gfe_companion.cli.notebook import _checksum
-
-    made = {str(whole.relative_to(tmp_path)): _checksum(whole)}
+    made = {str(whole.relative_to(tmp_path)): checksum(whole)}
     notebook.stamp.write_text(json.dumps({"rests_on": notebook.rests_on(), "made": made}, indent=1))
     assert notebook.why() == ""
     return notebook
@@ -165,6 +165,34 @@ def test_the_report_believes_no_executed_notebook(executed, damage):
             report.build(executed.setting)
     finally:
         path.write_bytes(whole)
+
+
+def test_what_reads_the_numbers_of_others_believes_none_that_changed(executed, monkeypatch):
+    """Notebook 09 alone: the file is named, and the call that makes it anew; nothing of 09's is lost."""
+    numbers = executed.setting.figures / "fig1.csv"
+    numbers.parent.mkdir(parents=True)
+    numbers.write_text("a\n1\n")
+    stamp = json.loads(executed.stamp.read_text())
+    stamp["made"][str(numbers.relative_to(home()))] = checksum(numbers)
+    executed.stamp.write_text(json.dumps(stamp))
+    page = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_markdown_cell("")], metadata={"gfe": {"reads_figures": True}}
+    )
+    nbformat.write(page, executed.path.with_name("09_all.ipynb"))
+    reader = Notebook(executed.path.with_name("09_all.ipynb"), executed.setting, {})
+    done: list = []
+    monkeypatch.setattr(notebook, "execute", lambda path, *_: done.append(path) or (_ for _ in ()).throw(Stopped()))
+    with pytest.raises(Stopped):
+        reader.execute()
+    numbers.write_text("a\n2\n")
+    said = reader.execute()
+    assert done == [reader.path] and "\n" not in said
+    assert "reads figures/smoke/fig1.csv, which is not as it was made: call again with --only 01, then" in said
+    assert "fig1.csv is not as it was made" in executed.why(), "so that call makes it anew"
+
+
+class Stopped(Exception):
+    """In the place of an execution."""
 
 
 def _says(path):

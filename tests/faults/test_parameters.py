@@ -36,7 +36,8 @@ TAKEN = [
     ("flag=True", True), ("label=7", "7"), ("label=some words", "some words"), ("label='q'", "q"),
     ("kind=large", "large"),
     ("kind=3", 3), ("sizes=[3]", [3]), ("sizes=[]", []), ("pair=(1, 2)", (1.0, 2.0)), ("plain=6", 6),
-    ("free=anything", "anything"),
+    ("free=anything", "anything"), ("pair=(-.5e-3, 1E3)", (-0.0005, 1000.0)),
+    ("label=0x10", "0x10"), ("plain=1_000", 1000),
 ]  # fmt: skip
 
 
@@ -57,7 +58,8 @@ REFUSED = [
     ("kind=medium", "one of small, large, 3"), ("sizes=3", "a list"), ("sizes=['a']", "a whole number"),
     ("pair=(1,)", "2 values"),
     ("plain=x", "a whole number"), ("image=" + "9" * 5000, "a whole number"),
-    ("image=" + "(" * 300, "a whole number"),
+    ("image=" + "(" * 300, "a whole number"), ("image=0x10", "a whole number"), ("rate=0b1", "a number"),
+    ("sizes=[1, 0o7]", "a list"),
 ]  # fmt: skip
 
 

@@ -103,6 +103,31 @@ def test_each_symbol_stands_on_the_page_that_explains_it():
                 assert found, f"{head} is not on page {page}"
 
 
+GREEK = re.compile(
+    r"\\([Aa]lpha|[Bb]eta|[Gg]amma|[Dd]elta|epsilon|zeta|eta|[Tt]heta|kappa|[Ll]ambda|mu|nu|xi|[Pp]i|rho|[Ss]igma|tau|"
+    r"[Pp]hi|[Pp]si|[Oo]mega)(?![a-z])"
+)
+FORMULA = re.compile(r"\$\$(.+?)\$\$|\$(.+?)\$", re.DOTALL)
+NO_SYMBOLS = set("deT") | set("bijkn")  # of derivatives, the exponential's base, a transpose; and what only counts
+
+
+def _letters(formula):
+    """The letters of a formula, Greek ones by name, without words and the names of subscripts such as {max}."""
+    bare = re.sub(r"\\(text|mathrm|begin|end)\{[^}]*\}|_\{[a-z]{2,}\}", "", formula)
+    return set(GREEK.findall(bare)) | set(re.findall(r"[A-Za-z]", re.sub(r"\\[A-Za-z]+", "", bare)))
+
+
+@pytest.mark.parametrize("number", sorted(PAGES))
+def test_every_symbol_of_a_page_stands_in_the_table(number):
+    """So a letter has one row, and one meaning on all pages."""
+    text = "\n".join(cell.source for cell in cells("00") if cell.cell_type == "markdown")
+    known = {letter for row in _rows(f"\n{text}", "Symbols") for letter in _letters(row[0])}
+    told = [cell.source for cell in cells(number) if cell.cell_type == "markdown"]
+    prose = [re.sub(r"```.*?```|`[^`]*`", "", source, flags=re.DOTALL) for source in told]
+    used = {letter for said in prose for found in FORMULA.findall(said) for letter in _letters("".join(found))}
+    assert used <= known | NO_SYMBOLS, f"{sorted(used - known - NO_SYMBOLS)} on page {number}"
+
+
 def test_no_symbol_and_no_word_is_explained_twice():
     text = "\n".join(cell.source for cell in cells("00") if cell.cell_type == "markdown")
     for heading in ("Symbols", "Words"):
@@ -117,6 +142,16 @@ def _is_code(cell):
 
 def _parsed(cell):
     return ast.parse(cell.source if _is_code(cell) else "")
+
+
+@pytest.mark.parametrize("number", sorted(PAGES))
+def test_beside_each_table_stands_what_to_look_at(number):
+    """In words of the page just before or after it, or in what its study says of it."""
+    found = cells(number)
+    for place, cell in enumerate(found):
+        if _is_code(cell) and re.search(r"\.table\w*\(", cell.source) and not re.search(r"\.say_\w+\(", cell.source):
+            beside = " ".join(each.source for each in found[place - 1 : place + 2] if each.cell_type == "markdown")
+            assert re.search(r"\b([Cc]ompare|[Ll]ook at|[Rr]ead|Reading it)\b", beside), cell.source
 
 
 @pytest.mark.parametrize("asked", QUESTIONS, ids=[f"{each['number']} on {each['page']}" for each in QUESTIONS])

@@ -7,9 +7,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from engines import ANSWER, IMAGES, SOLVERS, question, same
+from engines import ANSWER, SOLVERS, problem, question, same
 
-from gfe_companion.datasets.digits import digits
 from gfe_companion.lessons.playground import module, racers, weights
 from gfe_companion.lessons.playground.watched import race
 from gfe_companion.lessons.playground.widget import TOY_TRUTH, Toy, seen_loss
@@ -48,28 +47,18 @@ def asked(script):
     return ask
 
 
-@pytest.fixture(scope="module")
-def decoder():
-    return weights.read().networks["decoder"].double()
-
-
-@pytest.fixture(scope="module")
-def images():
-    return digits()[2].images[:IMAGES].double()
-
-
-@pytest.mark.slow
 @needs_node
 @pytest.mark.parametrize("name", SOLVERS)
-def test_the_same_latents_and_losses_as_gfe_core(asked, decoder, images, name):
+def test_the_same_latents_and_losses_as_gfe_core(asked, name):
+    decoder, images = problem(10)
     encoding = SOLVERS[name].encode(Objective(decoder, images))
     same(asked(SOLVERS[name], images)["answers"], encoding)
 
 
-@pytest.mark.slow
 @needs_node
 @pytest.mark.parametrize("name", ["uncapped", "quasi-Newton"])
-def test_where_half_of_the_image_was_erased(asked, decoder, images, name):
+def test_where_half_of_the_image_was_erased(asked, name):
+    decoder, images = problem(10)
     seen = torch.ones(784, dtype=torch.float64)
     seen[392:] = 0
     objective = Objective(decoder, seen * images, seen_loss, extra=seen.expand_as(images))
@@ -90,7 +79,8 @@ def test_on_the_toy_from_anywhere(asked, name):
 
 
 @needs_node
-def test_the_autoencoder_and_the_loss_in_single_precision(asked, images):
+def test_the_autoencoder_and_the_loss_in_single_precision(asked):
+    _, images = problem(10)
     published = weights.read().networks
     answer = asked(UNCAPPED, images[:1])
     guessed = published["autoencoder"](published["encoder"](images[:1].float()))[0]
@@ -102,8 +92,9 @@ def test_the_autoencoder_and_the_loss_in_single_precision(asked, images):
 
 @needs_node
 @pytest.mark.parametrize("solver", [UNCAPPED, racers.everyone()["quasi-Newton"]])
-def test_a_race_in_the_kernel_stands_where_the_engine_stands(asked, decoder, images, solver):
+def test_a_race_in_the_kernel_stands_where_the_engine_stands(asked, solver):
     """After every trial: what both homes show is the same."""
+    decoder, images = problem(10)
     answer = asked(replace(solver, max_trials=40), images[:3])["answers"]
     for i, each in enumerate(answer):
         went = race(solver, Objective(decoder, images[i : i + 1]), trials=40)
@@ -112,9 +103,10 @@ def test_a_race_in_the_kernel_stands_where_the_engine_stands(asked, decoder, ima
 
 
 @needs_node
-def test_it_can_tell_a_difference(asked, decoder, images):
+def test_it_can_tell_a_difference(asked):
     """A sign, a factor or another rule would be seen."""
-    images, uncapped = images[:10], SOLVERS["uncapped"]
+    decoder, images = problem(10)
+    uncapped = SOLVERS["uncapped"]
     encoding = uncapped.encode(Objective(decoder, images))
     with pytest.raises(AssertionError):
         same(asked(replace(uncapped, kappa=1.11), images)["answers"], encoding)

@@ -24,10 +24,7 @@ from gfe_core.objective import Objective, bce
 from gfe_core.trials import Trials
 from gfe_core.warm import WarmStart
 
-pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
-    pytest.mark.filterwarnings("ignore:AMD:RuntimeWarning"),  # that a tau of its own suits each loss
-]
+pytestmark = pytest.mark.filterwarnings("ignore:AMD:RuntimeWarning")  # that a tau of its own suits each loss
 
 BATCH = 3
 

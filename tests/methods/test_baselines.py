@@ -9,8 +9,6 @@ from gfe_core.levenberg_marquardt import LevenbergMarquardt
 from gfe_core.objective import Objective
 from gfe_core.warm import WarmStart
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.mark.parametrize("kind", [WarmStart, StartOnly, CoordinatesOnly])
 def test_half_a_warm_start_is_the_other_half_left_out(kind):

@@ -20,8 +20,6 @@ from gfe_core.encoding import Encoding, Solver, Status
 from gfe_core.objective import Objective
 from gfe_core.warm import WarmEncoder, WarmStart
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 FIELDS = ("z", "loss", "t", "steps", "status")
 DEEP = Problem((3, 8, 12), 5, 0.5, 0, torch.float64)  # gentle, so that coarse grids follow the flow
 PROBLEMS = {

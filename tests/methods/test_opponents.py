@@ -16,8 +16,6 @@ from gfe_core.models import AutoEncoder
 from gfe_core.objective import bce
 from gfe_core.warm import WarmStart
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 WARM = WarmStart(QuasiNewtonAMD(s_0=1.0, tolerance=0.0, max_trials=2), refresh=3)
 LEARNERS = {
     "variational": Variational(1e-4),

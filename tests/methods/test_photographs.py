@@ -32,16 +32,8 @@ def squares() -> torch.Tensor:
     return together[torch.randperm(len(together), generator=seeded())]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread_for_all():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
-def trained(one_thread_for_all):
+def trained():
     """A decoder that was trained in an autoencoder, and squares that it has not seen."""
     torch.manual_seed(0)
     up = [nn.ConvTranspose2d(*channels, 4, 2, 1) for channels in ((64, 32), (32, 16), (16, 3))]

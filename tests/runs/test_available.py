@@ -15,8 +15,6 @@ from gfe_core.accelerated import QuasiNewtonAMD
 from gfe_core.training import Recipe, Training
 from gfe_core.warm import WarmStart
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 FEW = QuasiNewtonAMD(tolerance=0.0, max_trials=3)
 WARM = WarmStart(QuasiNewtonAMD(s_0=1.0, tolerance=0.0, max_trials=2), refresh=3)
 LEARNERS = {"ae": Autoencoding(), "gfe": Encoding(WARM, replace(WARM, solver=FEW))}

@@ -13,8 +13,6 @@ from gfe_core.fixed_grid import FixedGrid
 from gfe_core.models import Decoder
 from gfe_core.nesterov import Nesterov
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 TAU = 1000.0
 
 

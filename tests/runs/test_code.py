@@ -3,11 +3,11 @@
 import time
 
 import pytest
+from committed import every_run
 
 from gfe_companion.runs import code, folders
 from gfe_companion.runs.configs import Coarseness, Evaluate, Race, Stiffness, Train, TrainByAdjoint, TrainStored
 from gfe_companion.runs.profiles import Setting
-from gfe_companion.studies.needs import everything
 from gfe_core.amd import AMD
 from gfe_core.fixed_grid import FixedGrid, decaying
 from gfe_core.nesterov import Nesterov
@@ -86,7 +86,7 @@ def test_a_changed_line_changes_exactly_the_runs_that_rest_on_it(copied, path, r
 
 def test_of_the_whole_profile_exactly_those_that_use_it_change(copied):
     """Whether a run uses AMD is read from its settings, and by no import."""
-    configs = everything(Setting.of("quick", "embedded", device="cpu"))
+    configs = every_run(Setting.of("quick", "embedded", device="cpu"))
     before = {config: code.rests_on(config) for config in configs}
     copied.add("gfe_core/amd.py", "def added():\n    return 1")
     for config in configs:
@@ -150,7 +150,7 @@ def test_half_an_edit_is_a_change_and_no_error(copied):
 
 def test_functions_and_entrants_in_fields_are_rested_on():
     assert "gfe_core.fixed_grid" in code.rests_on(train(FixedGrid(10.0, alpha=decaying)))
-    race = next(c for c in everything(Setting.of("smoke", "embedded", device="cpu")) if isinstance(c, Race))
+    race = next(c for c in every_run(Setting.of("smoke", "embedded", device="cpu")) if isinstance(c, Race))
     rests = code.rests_on(race)
     assert {"gfe_core.amd", "gfe_core.levenberg_marquardt", "gfe_companion.methods.baselines"} <= rests.keys()
     assert "gfe_companion.methods" not in rests, "what the registry says of looks changes no race"
@@ -166,7 +166,7 @@ def test_a_setting_that_cannot_be_told_is_refused():
 
 
 def test_keys_of_a_profile_cost_well_under_a_second():
-    configs = everything(Setting.of("quick", "embedded", device="cpu"))
+    configs = every_run(Setting.of("quick", "embedded", device="cpu"))
     started = time.process_time()
     made = {folders.folder_of(config) for config in configs}
     assert len(made) == len(configs) > 200

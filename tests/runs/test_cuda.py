@@ -35,10 +35,7 @@ from gfe_core.training import Recipe, Training, autoencoder_losses, autoencoder_
 from gfe_core.warm import WarmStart
 
 DEVICE = "cuda"
-pytestmark = [
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device: none is here"),
-    pytest.mark.usefixtures("one_thread"),
-]
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device: none is here")
 
 EMBEDDED = Source(None)
 WARM = WarmStart(QuasiNewtonAMD(s_0=1.0, tolerance=0.0, max_trials=4), refresh=2, penalty=1e-4)

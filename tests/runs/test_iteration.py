@@ -16,8 +16,6 @@ from gfe_companion.runs.train import Train
 from gfe_core.models import Decoder
 from gfe_core.objective import Objective
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture(scope="module")
 def trained():

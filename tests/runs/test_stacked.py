@@ -23,8 +23,6 @@ from gfe_core.training import CosineRecipe, Recipe, Training, encoding_step
 from gfe_core.warm import WarmEncoder, WarmStart
 from gfe_core.wrappers import Moved
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 SIZES, MEMBERS, EACH = (3, 8, 12), 3, 4
 DECODERS = [mlp(SIZES, seed=seed) for seed in range(MEMBERS)]
 IMAGES = torch.rand(MEMBERS * EACH, SIZES[-1], generator=seeded(7), dtype=torch.float64)

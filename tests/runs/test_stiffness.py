@@ -9,8 +9,6 @@ from gfe_companion.runs.hessian import curvature
 from gfe_companion.runs.stiffness import dopri5, stiffness
 from gfe_core.objective import Objective
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def test_the_curvature_is_that_of_finite_differences():
     decoder, y = mlp((3, 5, 7), between=nn.Tanh), torch.rand(2, 7, generator=seeded(), dtype=torch.float64)

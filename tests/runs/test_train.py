@@ -13,8 +13,6 @@ from gfe_core.amd import AMD
 from gfe_core.training import Training
 from gfe_core.warm import WarmEncoder, WarmStart
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 AMD_QUICK = AMD(tau=300.0, s_max=1000.0, grow_accepted=True, max_steps=3)
 WARM = WarmStart(QuasiNewtonAMD(s_0=1.0, tolerance=0.0, max_trials=2), refresh=3)
 

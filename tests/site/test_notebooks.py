@@ -116,8 +116,11 @@ def test_the_executed_notebook_says_which_images_it_rests_on(smoke):
 def test_a_notebook_is_a_tidy_page(path):
     first = cells(path, "markdown")[0].source
     assert re.match(r"# .*\?\n", first), "the title is a question"
-    for announced in ("Paper:", "Writes", "Takes"):
+    for announced in ("Paper:", "Writes"):
         assert announced in first
+    lines = "\n".join(cell.source for cell in cells(path, "markdown")).replace("Reading takes", "To read:").splitlines()
+    typed = [line for line in lines if re.search(r"\b[Tt]akes? [^.,;]*\b(seconds|minutes?|hours?)\b", line)]
+    assert not typed, "how long a run takes is measured, and not typed"
     tagged = [cell for cell in cells(path, "code") if "parameters" in cell.metadata.get("tags", [])]
     assert len(tagged) == 1
     assigned = ast.parse(tagged[0].source).body

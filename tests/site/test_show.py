@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import PIL.Image
 import pytest
@@ -40,6 +41,17 @@ def test_a_figure_becomes_png_pdf_and_csv(setting, shown):
     assert isinstance(shown[0], Image)
     assert shown[0].alt == "a line that rises"
     assert not plt.fignum_exists(figure.number)
+
+
+@pytest.mark.parametrize(("place", "cut"), [(0.5, False), (-0.02, True), (0.98, True)])
+def test_what_sticks_out_of_a_figure_is_not_cut_off(setting, shown, place, cut):
+    style()
+    figure = plt.figure(figsize=(2, 2), layout="none")
+    figure.text(place, 0.5, "words")
+    show.save_picture(Picture("fig9", figure, "words"), setting.figures)
+    pixels = np.asarray(PIL.Image.open(setting.figures / "fig9.png").convert("L"))
+    assert (pixels.shape != (300, 300)) == cut
+    assert (pixels < 128).any() and (pixels[:, [0, -1]] > 250).all()
 
 
 def test_what_fails_to_be_drawn_leaves_the_old_file_whole(setting, shown, monkeypatch):

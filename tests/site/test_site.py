@@ -7,7 +7,7 @@ from urllib.parse import unquote
 import nbformat
 import pytest
 from bs4 import BeautifulSoup
-from committed import NOTEBOOKS, report_in
+from committed import NOTEBOOKS
 from fontTools.ttLib import TTFont
 
 from gfe_companion.runs.profiles import ROOT, Setting
@@ -19,10 +19,9 @@ ASSETS = ROOT / "gfe_companion" / "site" / "assets"
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    """The folder of a report of what is committed, and its pages."""
-    folder = report_in(tmp_path_factory.mktemp("home"))
-    return folder, {path: BeautifulSoup(path.read_text(), "html.parser") for path in folder.rglob("*.html")}
+def site(report):
+    """The folder of the report of what is committed, and its pages."""
+    return report, {path: BeautifulSoup(path.read_text(), "html.parser") for path in report.rglob("*.html")}
 
 
 def test_nothing_is_fetched_and_no_link_dangles(site):

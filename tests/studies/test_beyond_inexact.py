@@ -9,8 +9,6 @@ from gfe_core.adjoint import ApproximateGradient
 from gfe_core.levenberg_marquardt import LevenbergMarquardt
 from gfe_core.objective import Objective
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture
 def problem():

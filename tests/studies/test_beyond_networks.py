@@ -67,7 +67,11 @@ def test_a_network_with_which_gfe_took_longer_is_not_counted():
         )
         for seed in (0, 1)
     ]  # fmt: skip
-    said = beyond_networks.say_networks(pd.DataFrame(rows, columns=columns))
+    losses = pd.DataFrame(rows, columns=columns)
+    said = beyond_networks.say_networks(losses)
     assert said.startswith("In the mean over 2 seeds, ")
     assert "1 of 1 networks; not counted, since it took longer than the AE: MNIST, large (1.5 times)." in said
     assert "GFE rehearsed, at the optimum, lies below “AE, its own encoder” with 2 of 2 networks." in said
+    said = beyond_networks.say_networks(losses[losses.network == "large"])
+    assert "GFE, at the optimum, is compared with “AE, its own encoder” with no network; not counted, since" in said
+    assert "0 of 0" not in said

@@ -102,6 +102,7 @@ def test_the_price_of_an_image_is_beside_how_many_it_takes():
     said = beyond_clock.say_price(BOTH)
     assert "costs the accelerated GFE 2.0 times" in said  # 6 s for 300 images, the AE 10 s for 1,000
     assert "after 14.1% of the AE's images" in said  # halfway from 100 to 200, in logarithms
+    assert "and 28.3% of its seconds" in said  # 2.83 s of 10
     late = BOTH.assign(loss=BOTH.loss.where(BOTH.method == "ae", BOTH.loss + 1))
     assert "does not come down" in beyond_clock.say_price(late)
 
@@ -164,7 +165,7 @@ def test_what_an_autoencoder_lacks_depends_on_the_larger_part(fast, said):
     rows = [("ae", 960, 0.1, 0.1, 0.0), ("gfe_fast", 960, 0.01, fast, 0.0), ("gfe_amd_uncapped", 960, 0.1, 0.1, 0.3)]
     gaps = pd.DataFrame(rows, columns=["method", "images", "gap", "optimum", "zero_gap"])
     text = beyond_optimum.say_left(gaps.assign(schedule="constant", seed=0, agree=0.5))
-    assert said in text and "ends **10.0%** above the optimum" in text
+    assert said in text and "ends **10.0%** above" in text
     assert ("1.0% above" if fast > 0.1 else "50.0% below") in text
     assert "learn to fit each other" in text
 

@@ -151,10 +151,11 @@ def test_the_figure_draws_four_curves_and_says_until_when(setting):
 
 def test_the_sweep_says_how_far_ours_lie_above_the_best(setting):
     short = sweep().query("method == 'ae'").assign(budget=2.0)
-    both = pd.concat([sweep(), short])
+    both = pd.concat([short, sweep()])
     said = beyond_sweep.say_sweep(both).splitlines()
-    assert said[2].startswith("- about 2 s: AE, its own encoder: other (8.3%)") and "GFE" not in said[2]
-    assert said[3].startswith("- about 20 s: AE, its own encoder: other (8.3%)") and "GFE" in said[3]
+    told = "best with other; the better setting with a star is 8.3% above."
+    assert said[0] == f"- AE, its own encoder, about 2 s: {told}" and "GFE" not in said[1]
+    assert said[2] == f"- AE, its own encoder, about 20 s: {told}" and "GFE" in said[-1]
     table = beyond_sweep.table_sweep(setting, both)
     assert table.shown["seconds (about)"].tolist() == ["2", "2", "20", "20"]
     assert table.shown.setting.tolist() == ["other", f"{plans.FINAL[0]}*"] * 2

@@ -4,6 +4,7 @@ import re
 
 import pandas as pd
 import pytest
+from committed import every_run
 
 from gfe_companion.datasets import REGISTRY, DataError, Source
 from gfe_companion.runs import store as runs
@@ -11,7 +12,7 @@ from gfe_companion.runs.configs import Evaluate, Latents, Train
 from gfe_companion.runs.profiles import ROOT, Setting
 from gfe_companion.runs.sizes import PROFILES
 from gfe_companion.studies import beyond_plans, plans
-from gfe_companion.studies.needs import datasets_of, everything, everything_of
+from gfe_companion.studies.needs import datasets_of, everything_of
 
 
 def test_twelve_epochs_against_one_and_three_kinds_of_test():
@@ -65,7 +66,7 @@ def test_the_report_asks_only_for_the_data_of_its_notebooks(monkeypatch):
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_every_profile_names_all_its_runs_once(profile):
-    found = everything(Setting.of(profile, "embedded", device="cpu"))
+    found = every_run(Setting.of(profile, "embedded", device="cpu"))
     assert len({config.key for config in found}) == len(found)
     assert {type(config).__name__ for config in found} >= {
         "Train",
@@ -96,7 +97,7 @@ def test_a_grid_makes_what_its_runs_rest_on_first(monkeypatch, tmp_path, jobs):
 @pytest.mark.parametrize("profile", PROFILES)
 def test_every_test_rests_on_weights_that_are_kept(profile):
     setting = Setting.of(profile, "embedded", device="cpu")
-    tests = [config for config in everything(setting) if isinstance(config, Evaluate)]
+    tests = [config for config in every_run(setting) if isinstance(config, Evaluate)]
     assert all(test.images in test.training.kept for test in tests)
     curves = beyond_plans.curves(setting)
     ends = curves.groupby(["schedule", "method", "seed"]).images.max()

@@ -59,7 +59,7 @@ def test_the_title_and_the_sentence_say_what_the_numbers_say(setting):
     assert "No 20 random numbers" in study.say_baselines(setting, other)
 
 
-def test_networks_random_starts_and_projections_are_all_encoded(setting, monkeypatch, one_thread):
+def test_networks_random_starts_and_projections_are_all_encoded(setting, monkeypatch):
     count = setting.profile.map_images
     plan = pd.DataFrame(
         [(data, method, 0) for data in ("few", "full") for method in (study.GFE, study.AE)],

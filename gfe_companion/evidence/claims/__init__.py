@@ -29,7 +29,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy.special import gammaincinv
 
 from gfe_companion.datasets import REGISTRY
 from gfe_companion.evidence.intervals import Interval
@@ -101,9 +101,9 @@ class Rate(NamedTuple):
 
     @classmethod
     def of(cls, count: int, iterations: float) -> Rate:
-        """The bounds after ``count`` events in ``iterations``."""
-        low = stats.chi2.ppf(0.05, 2 * count) / 2 if count else 0.0
-        return cls(float(low / iterations), float(stats.chi2.ppf(0.95, 2 * (count + 1)) / 2 / iterations))
+        """The bounds after ``count`` events in ``iterations``: quantiles of the gamma distribution."""
+        low = gammaincinv(count, 0.05) if count else 0.0
+        return cls(float(low / iterations), float(gammaincinv(count + 1, 0.95) / iterations))
 
 
 def happens(rate: Rate) -> str:

@@ -15,10 +15,10 @@ from gfe_core.objective import Objective, bce
 TRIALS = (0, 3, 10, 60)
 
 
-def picture(number: int = 0) -> tuple[bytes, str]:
-    """A PNG of the digit at this place, of what the decoder makes of it after so many trials, and the words for it."""
+def picture() -> tuple[bytes, str]:
+    """A PNG of the first published digit, with what the decoder makes of it on the way, and the words for it."""
     published = weights.read()
-    networks, image = published.networks, published.digits[number : number + 1]
+    networks, image = published.networks, published.digits[:1]
     went = race(UNCAPPED, Objective(networks["decoder"], image), TRIALS[-1])
     guessed = networks["autoencoder"](networks["encoder"](image))
     shown = {"image": image[0]}
@@ -39,7 +39,7 @@ def picture(number: int = 0) -> tuple[bytes, str]:
     with torch.no_grad():
         by_encoder = float(bce(guessed, image))
     alt = (
-        f"The digit {published.labels[number]} and what the decoder makes of it while AMD encodes it. "
+        f"The digit {published.labels[0]} and what the decoder makes of it while AMD encodes it. "
         f"The loss is {', '.join(told)}; the autoencoder's is {by_encoder:.3f}."
     )
     return drawn.getvalue(), alt

@@ -36,7 +36,8 @@ def network(sizes: list[int]) -> nn.Sequential:
     """Linear layers of these sizes with ELU between them, as :mod:`gfe_core.models` has them."""
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(sizes):
-        layers += [nn.utils.skip_init(nn.Linear, inputs, outputs), nn.ELU()]
+        with torch.random.fork_rng(devices=[]):  # nobody else's numbers are others for it
+            layers += [nn.Linear(inputs, outputs), nn.ELU()]
     made = nn.Sequential(*layers[:-1])
     made.latent_dim = sizes[0]  # type: ignore[assignment]
     return made.requires_grad_(False)
