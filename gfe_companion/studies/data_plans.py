@@ -74,7 +74,7 @@ def opponents() -> dict[str, Opponent]:
         "dropout": Opponent("AE, dropout", (Dropout(0.1), Dropout(0.3))),
         "denoising": Opponent("AE, denoising", (Denoising(0.3), Denoising(0.1))),
         "vae": Opponent("VAE", (Variational(0.1 * bound), Variational(bound))),
-        "semi_amortised": Opponent("AE, latents refined", (SemiAmortised(1000.0, 10), SemiAmortised(1000.0, 20))),
+        "semi_amortised": Opponent("AE, latents refined", (SemiAmortised(1000.0, 10), SemiAmortised(1000.0, 5))),
         "auto_decoder": Opponent("auto-decoder", (Stored(0.5), Stored(2.0))),
         "ae_shifts": Opponent("AE, shifts", (Shifted(ae, SHIFTS), Shifted(ae, 1)), SHIFTED),
         SHIFTED: Opponent("GFE, accelerated, shifts", (Shifted(gfe, SHIFTS), Shifted(gfe, 1)), SHIFTED),
