@@ -139,7 +139,7 @@ def table_tuned(setting: Setting, losses: pd.DataFrame) -> Table:
     notes = (
         f"Means over seeds {', '.join(map(str, plans.seeds_of(setting)))}, the first {setting.profile.clock_tested:,} "
         "test images, on the lower envelope over settings, which validation images choose; between trainings the loss "
-        "runs straight in the logarithm of the seconds. What the sweep grants the AE in the verdicts is not taken off "
+        "runs straight in the logarithm of the seconds. What the verdicts take off the AE's losses is not taken off "
         "here. The clock counts training alone, in processor seconds, with "
         "other trainings on the other cores. At the optimum: by "
         "quasi-Newton from the one-pass start and from zero, the lower of both for each image. A decoder that was "
