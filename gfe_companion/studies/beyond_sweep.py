@@ -32,9 +32,9 @@ def table_sweep(setting: Setting, sweep: pd.DataFrame) -> Table:
         "Trainings of about so many seconds of one thread each, on one seed, "
         f"{setting.seeds[0]}; {profile.clock_validated:,} validation images. *: fixed in the code, what all seeds get "
         f"at such a budget; those above {plans.SHORT:g} s do without the smaller batch. The sweep chooses nothing: it "
-        "says how far these settings lie above each method's best, and the verdicts take that off the AE's losses, each "
-        "at its own budget or between two that were swept. GFE is swept at one budget, and nothing is taken off its "
-        "losses. "
+        "says how far these settings lie above each method's best, and the verdicts take that off the AE's losses, "
+        "each at its own budget or between two that were swept. GFE is swept at one budget, and nothing is taken off "
+        "its losses. "
         f"At the ends of the budgets, and for rehearsed GFE, only {plans.FINAL[0].optimiser} with a "
         f"{plans.SCHEDULES[plans.FINAL[0].schedule]} is swept."
     )
