@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
@@ -16,74 +17,27 @@ import torch
 from torch import Generator, Tensor, nn
 
 from gfe_companion.cli import bench_grid, bench_peers
+from gfe_companion.cli.bench_trainings import seeds_at_once, trainers, training_race
 from gfe_companion.cli.environment import Exit
 from gfe_companion.datasets import Dataset, load
-from gfe_companion.methods import FAST, FAST_TEST, LITERAL, UNCAPPED, Entrant, entrants
+from gfe_companion.methods import FAST, FAST_TEST, UNCAPPED, Entrant, entrants
 from gfe_companion.methods.baselines import AdamEncoder
 from gfe_companion.runs.configs import Evaluate, Optimum, Train
-from gfe_companion.runs.encode import encode, knowledge_of, restored
 from gfe_companion.runs.profiles import Setting, home
 from gfe_companion.runs.race import cheapest, encoding_race, started
-from gfe_companion.runs.stacked import StackedTraining
 from gfe_companion.runs.store import hardware, run
 from gfe_companion.studies.results import markdown
-from gfe_core.accelerated import BarzilaiBorweinAMD, NesterovAMD, QuasiNewtonAMD
+from gfe_core.accelerated import NesterovAMD, QuasiNewtonAMD
 from gfe_core.encoding import Solver
 from gfe_core.levenberg_marquardt import LevenbergMarquardt
 from gfe_core.models import Decoder
 from gfe_core.objective import Objective
 
 RACED_AT = 48_000  # training images of the decoder that the encoders race on
-TESTED = 1000  # test images of the training races
 NEAR = 1e-4  # of the optimum, relative to it, is where encoding a small batch ends
 LIMIT_S = 5.0  # that encoding a small batch may take
 BATCH_SIZES = (1, 4, 16, 64, 256, 1024, 4096)
 LATENT_DIMS = (2, 5, 10, 20, 50, 100)
-TRAINERS: dict[str, Solver | None] = {
-    "AE": None,
-    "AMD, literal": LITERAL,
-    "AMD, uncapped": UNCAPPED,
-    "NesterovAMD, 20 trials": NesterovAMD(tolerance=0.0, max_trials=20),
-    "BarzilaiBorweinAMD, 20 trials": BarzilaiBorweinAMD(tolerance=0.0, max_trials=20),
-    "QuasiNewtonAMD, 20 trials": QuasiNewtonAMD(tolerance=0.0, max_trials=20),
-    "WarmStart, 5 trials": FAST,
-}
-FAR = ("AE", "NesterovAMD, 20 trials", "WarmStart, 5 trials")  # those that are trained to the last number of images
-
-
-def training_race(
-    dataset: Dataset, images: Iterable[int], device: str, trainers: dict[str, Solver | None] | None = None
-) -> pd.DataFrame:
-    """Train by each solver, on one thread, to the numbers of ``images``; all but :data:`FAR` stop at the first.
-
-    Columns: solver, images, seconds (of the training), iteration_ms, test_loss (the training's own encoder, with more
-    trials for a warm start; of the first :data:`TESTED` test images), optimum (the same decoder under
-    :class:`LevenbergMarquardt` from these latents).
-    """
-    threads, rows = torch.get_num_threads(), []
-    torch.set_num_threads(1)
-    test = dataset.test.images[:TESTED].to(device)
-    points = sorted(images)
-    try:
-        for name, solver in (TRAINERS if trainers is None else trainers).items():
-            config = Train(dataset.name, not dataset.md5, 0, solver, (points[-1],), device=device)
-            training, encoder = config.begin(dataset)
-            model = training.model
-            for point in points if name in FAR else points[:1]:
-                training.advance(point)
-                known = knowledge_of(encoder)
-                tester = restored(FAST_TEST, known) if known else encoder
-                found = encode(model, test, tester)
-                objective = Objective(getattr(model, "decoder", model), test)
-                best = LevenbergMarquardt(first=None).encode(objective, found["z"]).loss
-                rows.append({
-                    "solver": name, "images": point, "seconds": training.seconds,
-                    "iteration_ms": 1000 * training.seconds / (point / config.recipe.batch_size),
-                    "test_loss": float(found["loss"].double().mean()), "optimum": float(best.double().mean()),
-                })  # fmt: skip
-    finally:
-        torch.set_num_threads(threads)
-    return pd.DataFrame(rows)
 
 
 def scaling(dataset: Dataset, device: str, repeats: int = 5) -> pd.DataFrame:
@@ -114,55 +68,30 @@ def scaling(dataset: Dataset, device: str, repeats: int = 5) -> pd.DataFrame:
 def small_batches(
     decoder: nn.Module, images: Tensor, best: Tensor, racers: Iterable[Entrant], repeats: int = 5, size: int = 16
 ) -> pd.DataFrame:  # fmt: skip
-    """What it costs each of ``racers`` to encode a batch of ``size`` to within :data:`NEAR` of the optimum.
+    """What it costs each of ``racers`` to encode a batch of ``size`` to near the optimum.
 
-    ``best`` (N,) has the losses there. An encoder that needs more than :data:`LIMIT_S` seconds is left out of a batch.
-    One row for each batch of ``images`` (N, P) and racer: batch, encoder, solver, passes (an image), gap, seconds
-    (median of ``repeats``), and ``gradients``: the seconds in those of one ``value_and_grad`` of the batch.
+    Its setting is the one with the fewest passes to within :data:`NEAR` on the batch before, so that no batch chooses
+    its own. ``best`` (N,) has the losses at the optimum. An encoder that needs more than :data:`LIMIT_S` seconds is
+    left out of a batch. One row for each batch of ``images`` (N, P) but the first, and racer: batch, encoder, solver,
+    passes (an image), gap, seconds (median of ``repeats``), and ``gradients``: the seconds in those of one
+    ``value_and_grad`` of the batch.
     """
     device, rows = images.device.type, []
-    for number, (batch, lowest) in enumerate(zip(images.split(size), best.split(size), strict=True)):
+    batches = list(zip(images.split(size), best.split(size), strict=True))
+    for number, ((before, its_best), (batch, lowest)) in enumerate(pairwise(batches), start=1):
         objective, least = Objective(decoder, batch), float(lowest.double().mean())
         unit = median_seconds(partial(objective.value_and_grad, objective.start()), device, 10 * repeats)
         for racer in racers:
             row = {"batch": number, "encoder": racer.name}
-            found = cheapest(racer, decoder, batch, least, (NEAR,), LIMIT_S)[NEAR]
+            found = cheapest(racer, decoder, before, float(its_best.double().mean()), (NEAR,), LIMIT_S)[NEAR]
             if found is not None:
-                solver, passes = found
-                row |= {"solver": repr(solver), "passes": passes / len(batch)}
-                row["gap"] = float(solver.encode(objective).loss.double().mean()) / least - 1
+                solver, encoding = found[0], found[0].encode(objective)
+                row |= {"solver": repr(solver), "passes": encoding.evaluations / len(batch)}
+                row["gap"] = float(encoding.loss.double().mean()) / least - 1
                 seconds = median_seconds(partial(solver.encode, objective), device, repeats)
                 row |= {"seconds": seconds, "gradients": seconds / unit}
             rows.append(row)
     return pd.DataFrame(rows, columns=["batch", "encoder", "solver", "passes", "gap", "seconds", "gradients"])
-
-
-def seeds_at_once(
-    dataset: Dataset, device: str, counts: Iterable[int] = (1, 2, 4, 8), batches: int = 20
-) -> pd.DataFrame:
-    """Milliseconds of a training iteration for each seed, where several are trained as one stack and one after another.
-
-    By the accelerated encoder, on one thread, after ``batches`` batches that do not count. Columns: seeds, stacked_ms,
-    separate_ms.
-    """
-    pool, threads, rows = dataset.train.images.to(device), torch.get_num_threads(), []
-    torch.set_num_threads(1)
-    try:
-        for count in counts:
-            generators = [Generator().manual_seed(seed) for seed in range(count)]
-            decoders = [Decoder(generator=generator).to(device) for generator in generators]
-            stack = StackedTraining(decoders, generators, FAST, pool)
-            alone, _ = Train(dataset.name, not dataset.md5, 0, FAST, (16,), device=device).begin(dataset)
-            row: dict[str, float] = {"seeds": count}
-            for name, training, shared in (("stacked_ms", stack, count), ("separate_ms", alone, 1)):
-                training.advance(16 * batches)
-                before = training.seconds
-                training.advance(32 * batches)
-                row[name] = 1000 * (training.seconds - before) / batches / shared
-            rows.append(row)
-    finally:
-        torch.set_num_threads(threads)
-    return pd.DataFrame(rows)
 
 
 def median_seconds(work: Callable[[], object], device: str, repeats: int) -> float:
@@ -212,15 +141,19 @@ def main(options: argparse.Namespace) -> int:
         frame = encoding_race(decoder, images, best, options.images, racers, options.repeats, options.limit)
         for count, part in frame.groupby("images"):
             above = part.above.map("{:+.3%}".format, na_action="ignore")
-            _show(part.drop(columns=["solver", "images"]).assign(above=above), f"Encoding {count:,} images")
+            _show(
+                part.drop(columns=["solver", "images"]).assign(above=above),
+                f"Encoding {count:,} images, settings chosen on the first 256",
+            )
         results["encoding"] = frame.to_dict("records")
         few = slice(16 * (min(len(images), 80) // 16))
         frame = small_batches(decoder, images[few], best[few], racers, options.repeats)
         middle = frame.groupby("encoder", sort=False)[["passes", "gap", "seconds", "gradients"]].median().reset_index()
-        _show(middle, f"Batches of 16 to within {NEAR:g} of the optimum, medians; time in that of one value_and_grad")
+        title = f"Batches of 16, settings within {NEAR:g} on the one before, medians; time in that of a value_and_grad"
+        _show(middle, title)
         results["small batches"] = frame.to_dict("records")
     if "training" in chosen:
-        frame = training_race(dataset, options.train, setting.device)
+        frame = training_race(dataset, options.train, setting.device, trainers())
         _show(frame, "Training, one thread")
         results["training"] = frame.to_dict("records")
     if "scaling" in chosen:

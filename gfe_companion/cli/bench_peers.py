@@ -21,14 +21,14 @@ from gfe_companion.runs.profiles import Setting
 from gfe_companion.runs.race import started
 from gfe_companion.runs.store import hardware, run_grid
 from gfe_companion.runs.train_tuned import TrainTuned
-from gfe_companion.studies.beyond_peers import LIMIT_S, PUBLISHED, TARGET
+from gfe_companion.studies.beyond_peers import LIMIT_S, NEAR, PUBLISHED, TARGET
 from gfe_core.encoding import Encoding, Solver
 from gfe_core.lbfgs import LBFGSAMD
 from gfe_core.objective import Objective
 from gfe_core.training import encode_all
 from gfe_core.warm import WarmEncoder
 
-FEW = 256  # images on which settings are chosen
+FEW = 256  # images on which settings are chosen, and as many others that are timed
 BATCH = 2000  # images at a time, where there are more
 TRAINED = 48_000  # training images of each decoder
 SHAPES = (
@@ -41,12 +41,25 @@ SLOW = 4  # times the seconds of the fastest peer from that start, beyond which 
 
 @dataclass(frozen=True)
 class Rung:
-    """A solver that was tried on the few images: its losses (n,), seconds and decoder passes."""
+    """A solver that was tried on the few images: its losses (n,) and seconds."""
 
     solver: Solver
     losses: Tensor
     seconds: float
-    passes: int
+
+
+@dataclass(frozen=True)
+class Entered:
+    """A racer with the solver that was chosen for it, and where the images on which it was chosen would end.
+
+    ``decoder`` is what it encodes with; a ``quick`` one is timed more than once.
+    """
+
+    racer: Racer
+    solver: Solver
+    decoder: nn.Module
+    quick: bool
+    end: float
 
 
 def climbed(ladder: Iterable[Solver], decoder: nn.Module, images: Tensor, limit_s: float) -> list[Rung]:
@@ -56,7 +69,7 @@ def climbed(ladder: Iterable[Solver], decoder: nn.Module, images: Tensor, limit_
         if not found:
             warm_up(solver, decoder, images)
         seconds, encoding = _timed(solver, decoder, images)
-        found.append(Rung(solver, encoding.loss.double(), seconds, encoding.evaluations))
+        found.append(Rung(solver, encoding.loss.double(), seconds))
         last = [float(rung.losses.mean()) for rung in found[-2:]]
         if seconds > limit_s or (len(last) == 2 and last[0] - last[1] < SETTLED * last[1]):
             break
@@ -70,84 +83,83 @@ def warm_up(solver: Solver, decoder: nn.Module, images: Tensor) -> None:
     solver.encode(Objective(decoder, images if compiles else images[:16]))
 
 
-def chosen(rungs: list[Rung], best: Tensor) -> tuple[Rung, bool]:
-    """The fastest rung within :data:`TARGET` of the ``best`` losses' mean, and True; else of its own last one."""
+def chosen(rungs: list[Rung], best: Tensor) -> Rung:
+    """The fastest rung within :data:`NEAR` of the ``best`` losses' mean; where none comes so near, of its own last."""
     least, own = float(best.mean()), min(float(rung.losses.mean()) for rung in rungs)
-    within = own <= (1 + TARGET) * least
-    most = (1 + TARGET) * (least if within else own)
-    return min((r for r in rungs if float(r.losses.mean()) <= most), key=lambda rung: rung.seconds), within
+    most = (1 + NEAR) * (least if own <= (1 + NEAR) * least else own)
+    return min((rung for rung in rungs if float(rung.losses.mean()) <= most), key=lambda rung: rung.seconds)
 
 
 def race(
-    decoder: nn.Module, images: Tensor, everyone: list[Racer], counts: Iterable[int], repeats: int, limit_s: float
-) -> pd.DataFrame:
-    """How fast each of ``everyone`` encodes the first :data:`FEW` images, and the first of each of ``counts``.
+    decoder: nn.Module, apart: Tensor, images: Tensor, everyone: list[Racer], counts: Iterable[int], repeats: int,
+    limit_s: float,
+) -> pd.DataFrame:  # fmt: skip
+    """How fast each of ``everyone`` encodes the first :data:`FEW` of ``images``, and the first of each of ``counts``.
 
-    The best loss of an image is the lowest that anyone finds in the whole sweep. Columns: images, encoder, ours, warm,
-    solver, passes (an image), above (the best, of the mean losses, relative), end (the same at its last rung), basins
-    (the share of images that end more than 1 % above their best), within (whether ``above`` is at most :data:`TARGET`),
-    seconds (median of ``timings``, in turn with the others'), low, high. Those of more images lack end and basins.
+    Settings are chosen on the first :data:`FEW` images of ``apart``, none of which is timed: the fastest within
+    :data:`NEAR` of the lowest losses that anyone finds there in the whole sweep. Columns: those of :func:`timed`, and
+    apart (how many images settings were chosen on); ``end`` is how far above their best the lowest rung ends there.
     """
-    few = images[:FEW]
-    onednn = products.by_onednn(decoder)
+    few, onednn = apart[:FEW], products.by_onednn(decoder)
     drawn = [onednn if racer.onednn else decoder for racer in everyone]
     climbs = [[r for ladder in racer.entrant.ladders for r in climbed(ladder, by, few, limit_s)]
               for racer, by in zip(everyone, drawn, strict=True)]  # fmt: skip
     best = torch.stack([rung.losses for rungs in climbs for rung in rungs]).min(dim=0).values
     picked = [chosen(rungs, best) for rungs in climbs]
     pace = {False: math.inf, True: math.inf}  # of the fastest peer, by start
-    for racer, (rung, _) in zip(everyone, picked, strict=True):
+    for racer, rung in zip(everyone, picked, strict=True):
         if not racer.ours:
             pace[racer.entrant.warm] = min(pace[racer.entrant.warm], rung.seconds)
-    fast = [rung.seconds <= SLOW * pace[racer.entrant.warm] for racer, (rung, _) in zip(everyone, picked, strict=True)]
-    clocks = [[rung.seconds] for rung, _ in picked]
-    for turn in range(repeats):
-        for clock, (rung, _), by, quick in zip(clocks, picked, drawn, fast, strict=True):
-            if quick:
-                seconds, _ = _timed(rung.solver, by, few)
-                clock[turn:] = [seconds]  # the first is that of the sweep, which goes
-    rows = []
-    for racer, rungs, (rung, within), clock in zip(everyone, climbs, picked, clocks, strict=True):
-        last = min((each.losses for each in rungs), key=torch.mean)
-        row = _row(racer, len(few), rung.solver, rung.losses, best) | {"passes": rung.passes / len(few)}
-        row |= {"end": float(last.mean() / best.mean()) - 1, "basins": float((last > WORSE * best).double().mean())}
-        rows.append(row | {"within": within} | _of(clock))
+    ends = [min(float(rung.losses.mean()) for rung in rungs) / float(best.mean()) - 1 for rungs in climbs]
+    entered = [
+        Entered(racer, rung.solver, by, rung.seconds <= SLOW * pace[racer.entrant.warm], end)
+        for racer, rung, by, end in zip(everyone, picked, drawn, ends, strict=True)
+    ]
+    rows = timed(decoder, images[:FEW], entered, repeats)
     for count in [count for count in counts if count > FEW]:
-        entered = [
-            (racer, rung.solver, by)
-            for racer, (rung, _), by, quick in zip(everyone, picked, drawn, fast, strict=True)
-            if quick
-        ]
-        rows += many(decoder, images[:count], entered)
-    return pd.DataFrame(rows)
+        rows += timed(decoder, images[:count], [each for each in entered if each.quick], 1)
+    return pd.DataFrame(rows).assign(apart=len(few))
 
 
-def many(decoder: nn.Module, images: Tensor, quick: list[tuple[Racer, Solver, nn.Module]]) -> list[dict]:
-    """Rows for all ``images``, :data:`BATCH` at a time and one encoder after another on each batch.
+def timed(decoder: nn.Module, images: Tensor, entered: list[Entered], repeats: int) -> list[dict]:
+    """A row for each of ``entered`` on all ``images``, :data:`BATCH` at a time, one after another on each batch.
 
-    The seconds are the median batch's times the number of batches. The best losses are the lowest of all of these, and
-    of a thorough :class:`LBFGSAMD` from the same starts.
+    The best losses are the lowest of all of these, and of a thorough :class:`LBFGSAMD` from zero. Keys: images,
+    encoder, ours, warm, solver, passes (an image), above (the best, of the mean losses, relative), within (whether that
+    is at most :data:`TARGET`), basins (the share of images that end more than 1 % above their best), seconds (the
+    median batch's times the number of batches), low, high, timings, end. Who is slow is timed once, the others
+    ``repeats`` times in turn.
     """
     batches = images.split(BATCH)
-    clocks: list[list[float]] = [[] for _ in quick]
-    losses: list[list[Tensor]] = [[] for _ in quick]
-    passes, bests = [0] * len(quick), []
-    for _, solver, by in quick:
-        warm_up(solver, by, batches[0])
-    for batch in batches:
-        for place, (_, solver, by) in enumerate(quick):
-            seconds, encoding = _timed(solver, by, batch)
-            clocks[place].append(seconds)
-            losses[place].append(encoding.loss.double())
-            passes[place] += encoding.evaluations
-        thorough = [e.loss.double() for e in encode_all(decoder, batch, LBFGSAMD(tolerance=1e-6), batch_size=BATCH)]
-        bests.append(torch.stack([*(found[-1] for found in losses), *thorough]).min(dim=0).values)
+    clocks: list[list[float]] = [[] for _ in entered]
+    losses: list[list[Tensor]] = [[] for _ in entered]
+    passes, bests = [0] * len(entered), []
+    for each in entered:
+        warm_up(each.solver, each.decoder, batches[0])
+    for turn in range(repeats):
+        for batch in batches:
+            for place, each in enumerate(entered):
+                if turn and not each.quick:
+                    continue
+                seconds, encoding = _timed(each.solver, each.decoder, batch)
+                clocks[place].append(seconds)
+                if not turn:
+                    losses[place].append(encoding.loss.double())
+                    passes[place] += encoding.evaluations
+            if not turn:
+                thorough = encode_all(decoder, batch, LBFGSAMD(tolerance=1e-6), batch_size=BATCH)
+                found = [torch.cat([encoding.loss.double() for encoding in thorough]), *(part[-1] for part in losses)]
+                bests.append(torch.stack(found).min(dim=0).values)
     best, rows = torch.cat(bests), []
-    for place, (racer, solver, _) in enumerate(quick):
-        row = _row(racer, len(images), solver, torch.cat(losses[place]), best)
-        row |= {"passes": passes[place] / len(images), "within": row["above"] <= TARGET}
-        rows.append(row | {name: value * (len(batches) if name != "timings" else 1) for name, value in
-                           _of(clocks[place]).items()})  # fmt: skip
+    for each, clock, parts, spent in zip(entered, clocks, losses, passes, strict=True):
+        ended, entrant, seconds = torch.cat(parts), each.racer.entrant, pd.Series(clock) * len(batches)
+        above = float(ended.mean() / best.mean()) - 1
+        rows.append({
+            "images": len(images), "encoder": entrant.name, "ours": each.racer.ours, "warm": entrant.warm,
+            "solver": repr(each.solver), "passes": spent / len(images), "above": above, "within": above <= TARGET,
+            "basins": float((ended > WORSE * best).double().mean()), "seconds": seconds.median(), "low": seconds.min(),
+            "high": seconds.max(), "timings": len(clock), "end": each.end,
+        })  # fmt: skip
     return rows
 
 
@@ -164,10 +176,11 @@ def measured(setting: Setting, counts: Iterable[int], repeats: int, limit_s: flo
     if hasattr(os, "sched_setaffinity"):  # JAX takes as many threads as it may have cores
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
     for config, kept in zip(configs, runs, strict=True):
-        decoder, images = config.restored(kept.weights[str(TRAINED)]), setting.load(config.dataset).test.images
+        decoder, data = config.restored(kept.weights[str(TRAINED)]), setting.load(config.dataset)
         entrants = started([racer.entrant for racer in everyone], kept.weights[f"{TRAINED} start"])
         ready = [replace(racer, entrant=entrant) for entrant, racer in zip(entrants, everyone, strict=True)]
-        frame = race(decoder, images, ready, counts if config == configs[0] else (), repeats, limit_s)
+        more = counts if config == configs[0] else ()
+        frame = race(decoder, data.validation.images, data.test.images, ready, more, repeats, limit_s)
         print(f"raced: {config.dataset}, {config.network}", flush=True)
         about = {"dataset": config.dataset} | asdict(config.network)
         frames.append(frame.assign(**about))
@@ -187,19 +200,6 @@ def publish(found: dict[str, tuple[str, pd.DataFrame]]) -> None:
     for name, (_, frame) in found.items():
         PUBLISHED.parent.mkdir(parents=True, exist_ok=True)
         frame.to_csv(PUBLISHED.with_name(f"{name}.csv"), index=False)
-
-
-def _row(racer: Racer, count: int, solver: Solver, losses: Tensor, best: Tensor) -> dict:
-    entrant = racer.entrant
-    return {
-        "images": count, "encoder": entrant.name, "ours": racer.ours, "warm": entrant.warm, "solver": repr(solver),
-        "above": float(losses.mean() / best.mean()) - 1,
-    }  # fmt: skip
-
-
-def _of(clock: list[float]) -> dict[str, float]:
-    seconds = pd.Series(clock)
-    return {"seconds": seconds.median(), "low": seconds.min(), "high": seconds.max(), "timings": len(seconds)}
 
 
 def _timed(solver: Solver, decoder: nn.Module, images: Tensor) -> tuple[float, Encoding]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from gfe_companion.datasets import REGISTRY
-from gfe_companion.evidence.available import AE_BY, GFE_BY
+from gfe_companion.evidence.available import AE_BY, GFE_BY, ae_minus_gfe
 from gfe_companion.evidence.claims import NO, UNDECIDED, YES, Finding, Read, Unmeasured, all_of, having, holds
 from gfe_companion.evidence.intervals import Interval, interval
 from gfe_companion.evidence.overfit import HARDLY, rises, still_falls
@@ -43,19 +43,15 @@ def _with_plus(rows: dict[str, Compared], sentence: str) -> str:
 
 def _by_images(frame: pd.DataFrame) -> dict[str, Compared]:
     """The AE's test loss minus that of accelerated GFE, both by their own encoder, by number of images available."""
-    keys = ["dataset", "available", "seed"]
-    having(frame, "last")
-    ae, gfe = (frame[(frame.method == m) & (frame.encoder == e)].set_index(keys) for m, e in (AE_BY, GFE_BY))
-    both = ae.join(gfe.test.rename("test_gfe"), how="inner").reset_index()
-    if both.empty:
-        raise Unmeasured("The profile did not run both on the same images.")
-    several = both.dataset.nunique() > 1
-    return {
-        f"{f'{REGISTRY[dataset].title} ' * several}{images:,}": Compared(
-            interval(part.test - part.test_gfe), bool(part["last"].any())
-        )
-        for (dataset, images), part in both.groupby(["dataset", "available"], sort=False)
+    found = {
+        key: Compared(gap, bool(part["last"][(part.method == AE_BY[0]) & (part.encoder == AE_BY[1])].any()))
+        for key, part in having(frame, "last").groupby(["dataset", "available"], sort=False)
+        if (gap := ae_minus_gfe(part)).count
     }
+    if not found:
+        raise Unmeasured("The profile did not run both on the same images.")
+    several = len({dataset for dataset, _ in found}) > 1
+    return {f"{f'{REGISTRY[dataset].title} ' * several}{images:,}": row for (dataset, images), row in found.items()}
 
 
 def ours_fewer_images_available(read: Read) -> Finding:

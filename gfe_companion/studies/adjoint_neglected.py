@@ -6,12 +6,13 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 
+from gfe_companion.evidence.adjoint import advantages, mean_advantage
 from gfe_companion.evidence.claims import BATCH
 from gfe_companion.runs.profiles import Setting
 from gfe_companion.runs.progress import over
 from gfe_companion.runs.store import run_grid
 from gfe_companion.studies import borrowed
-from gfe_companion.studies.adjoint_vs_approximate import SOLVERS, advantages, mean_advantage, signed
+from gfe_companion.studies.adjoint_vs_approximate import SOLVERS, signed
 from gfe_companion.studies.adjoint_vs_autograd import relative_error
 from gfe_companion.studies.drawing import WIDTH, plain_ticks
 from gfe_companion.studies.plans import figure3_left

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from gfe_companion.evidence.claims import BATCH
-from gfe_companion.evidence.intervals import Interval, interval, over_seeds
+from gfe_companion.evidence.adjoint import advantages, mean_advantage, times_dearer
+from gfe_companion.evidence.claims import BATCH, UNDECIDED, holds
+from gfe_companion.evidence.intervals import Interval, over_seeds
 from gfe_companion.evidence.paper import paper
 from gfe_companion.methods import UNCAPPED, Look
 from gfe_companion.runs.configs import RunConfig
@@ -80,15 +81,6 @@ def table_cost(setting: Setting, cost: pd.DataFrame) -> Table:
     )
 
 
-def times_dearer(cost: pd.DataFrame) -> pd.DataFrame:
-    """What the full adjoint costs in all, in units of the approximation's: columns passes, seconds; index solver."""
-    whole = cost.assign(passes=cost["passes to encode"] + cost["passes for the gradient"])
-    wide = whole.pivot(index="solver", columns="gradient", values=["passes", "seconds"])
-    return pd.DataFrame({
-        of: wide[of].AdjointGradient / wide[of].ApproximateGradient for of in ("passes", "seconds")
-    }).loc[list(SOLVERS)]  # fmt: skip
-
-
 def say_cost(cost: pd.DataFrame) -> Text:
     """What the full adjoint costs in all, beside what the paper says."""
     parts = [
@@ -151,7 +143,7 @@ def fig3_left(setting: Setting, curves: pd.DataFrame) -> Picture:
 def finding_of_fig3_left(curves: pd.DataFrame) -> str:
     """The title: which gradient has the lower loss on the grid, if the interval of the advantage leaves out zero."""
     gain = mean_advantage(advantages(curves[curves.solver == SOLVERS[0]]))
-    if gain.count > 1 and not gain.low <= 0 <= gain.high:
+    if holds(gain) != UNDECIDED:
         side = "lower" if gain.mean > 0 else "higher"
         return f"On a fixed grid the full adjoint's loss lies {abs(gain.mean):.1%} {side} on average"
     return "The approximate gradient and the full adjoint in training"
@@ -165,21 +157,6 @@ def _mark_refusals(axes: Axes, curves: pd.DataFrame) -> None:
         height = measured.iloc[-1] if len(measured) else np.nan
         label = None if number else "refused: grid too coarse"
         axes.plot(row.iterations, height, "x", color=LOOKS[row.gradient].color, label=label, clip_on=False)
-
-
-def advantages(curves: pd.DataFrame) -> pd.DataFrame:
-    """The share by which the adjoint's validation loss lies lower, wherever both trainings were measured.
-
-    Columns: solver, seed, iterations, advantage.
-    """
-    keys = ["solver", "seed", "iterations"]
-    losses = curves.pivot_table(index=keys, columns="gradient", values="validation_loss").dropna()
-    return (1 - losses.adjoint / losses.approximate).rename("advantage").reset_index()
-
-
-def mean_advantage(part: pd.DataFrame) -> Interval:
-    """Of one solver's :func:`advantages`, over seeds, the mean over the iterations that both trainings reached."""
-    return interval(part.groupby("seed").advantage.mean())
 
 
 def signed(gain: Interval) -> str:

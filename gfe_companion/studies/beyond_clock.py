@@ -103,8 +103,8 @@ def runs_of_ends(setting: Setting) -> pd.DataFrame:
 def table_ends(setting: Setting, ends: pd.DataFrame) -> Table:
     """The test losses of the last decoders, on as many images as Table 2."""
     rows = [
-        {"learning rate": schedule, "method": METHODS[method].look.short, "training images": f"{images:,}",
-         "test cross-entropy": str(interval(group.loss))}
+        {"learning rate": plans.SCHEDULES[schedule], "method": METHODS[method].look.short,
+         "training images": f"{images:,}", "test cross-entropy": str(interval(group.loss))}
         for (schedule, method, images), group in ends.groupby(["schedule", "method", "images"])
     ]  # fmt: skip
     notes = (

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gfe_companion.evidence.claims import BATCH
-from gfe_companion.methods import METHODS, UNCAPPED
+from gfe_companion.methods import METHODS
 from gfe_companion.runs.profiles import Setting
 from gfe_companion.runs.progress import over
 from gfe_companion.runs.store import run_grid
@@ -19,7 +19,6 @@ from gfe_companion.studies import beyond_plans as plans
 from gfe_companion.studies.borrowed import with_weights
 from gfe_companion.studies.drawing import WIDTH, plain_ticks
 from gfe_companion.studies.results import Picture, Table
-from gfe_core.accelerated import NesterovAMD, QuasiNewtonAMD
 from gfe_core.adjoint import ApproximateGradient
 from gfe_core.encoding import Encoding, Solver
 from gfe_core.levenberg_marquardt import LevenbergMarquardt
@@ -30,12 +29,7 @@ from gfe_core.warm import WarmEncoder
 EXACT = LevenbergMarquardt(tolerance=1e-6, first=None)
 TRIALS = (1, 2, 3, 5, 8, 12, 20, 40, 80)
 FEW, MORE, MANY = 5, 20, 200  # trials: of the training, of a patient one, and for the best that can be had
-METHOD_OF = {
-    "warm quasi-Newton": "warm_quasi_newton",
-    "quasi-Newton": "quasi_newton",
-    "Nesterov": "nesterov_amd",
-    "uncapped AMD": "gfe_amd_uncapped",
-}
+STOPPED = ("warm_quasi_newton", "quasi_newton", "nesterov_amd", "gfe_amd_uncapped")  # after so many trials
 
 
 @dataclass(frozen=True)
@@ -98,16 +92,19 @@ def table_starts(setting: Setting, starts: pd.DataFrame) -> Table:
 
 
 def errors_of(setting: Setting) -> pd.DataFrame:
-    """:func:`gradient_errors` of four encoders by their number of trials, with a column for the noise of a batch."""
+    """:func:`gradient_errors` of :data:`STOPPED` by their number of trials, with a column for the noise of a batch."""
     kept = Kept.of(setting)
-    encoders: dict[tuple[str, int], Solver] = {("warm quasi-Newton", k): kept.warm(k) for k in TRIALS}
-    encoders |= {("quasi-Newton", k): QuasiNewtonAMD(tolerance=0.0, max_trials=k) for k in TRIALS}
-    encoders |= {("Nesterov", k): NesterovAMD(tolerance=0.0, max_trials=k) for k in TRIALS}
-    encoders |= {("uncapped AMD", k): replace(UNCAPPED, tolerance=0.0, max_trials=k) for k in TRIALS}
+    encoders = {(name, trials): stopped(name, trials, kept) for name in STOPPED for trials in TRIALS}
     count = BATCH * max(2, setting.profile.optimum_images // 25)
     batches = list(setting.load().train.images[:count].split(BATCH))
     errors, noise = gradient_errors(kept.decoder(), batches, encoders, kept.warm(MANY))
     return errors.assign(noise=noise)
+
+
+def stopped(method: str, trials: int, kept: Kept) -> Solver:
+    """The encoder of a ``method`` after so many ``trials``; where it has none without a training, that of ``kept``."""
+    solver = METHODS[method].solver
+    return kept.warm(trials) if solver is None else replace(solver, tolerance=0.0, max_trials=trials)  # type: ignore[type-var]
 
 
 def fig8_gradient(setting: Setting, errors: pd.DataFrame) -> Picture:
@@ -116,8 +113,8 @@ def fig8_gradient(setting: Setting, errors: pd.DataFrame) -> Picture:
     noise = errors.noise.iloc[0]
     figure, axes = plt.subplots(figsize=(WIDTH, 3.6))
     for name, group in mean.groupby("encoder", sort=False):
-        look = METHODS[METHOD_OF[name]].look
-        axes.plot(group.passes, group.error, color=look.color, marker=look.marker, label=name)
+        look = METHODS[name].look
+        axes.plot(group.passes, group.error, color=look.color, marker=look.marker, label=look.short)
     axes.axhline(noise, color="grey", linestyle="--", label=f"noise of a batch of {BATCH}")
     axes.set(xscale="log", yscale="log", xlabel="decoder passes an image")
     axes.set_ylabel(r"error of the gradient in $\theta$ (relative)")
@@ -128,7 +125,7 @@ def fig8_gradient(setting: Setting, errors: pd.DataFrame) -> Picture:
     figure.legend(loc="outside lower center", ncols=3, fontsize=8)
     few = mean[mean.trials == FEW].set_index("encoder").error
     alt = f"Relative error of the decoder's gradient against passes. After {FEW} trials: " + ", ".join(
-        f"{name} {value:.2f}" for name, value in few.items()
+        f"{METHODS[name].look.short} {value:.2f}" for name, value in few.items()
     )
     return Picture("fig8_gradient", figure, f"{alt}; noise of a batch: {noise:.2f}.", errors)
 

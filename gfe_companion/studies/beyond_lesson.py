@@ -126,8 +126,8 @@ def table_built(found: pd.DataFrame) -> Table:
             }
         )
     notes = (
-        "One batch, the mean over its images. A trial is one forward and one backward pass an image. It is worth them "
-        f"where it lowers the mean loss by {WORTH:.0%}; the last column counts up to the last that does. "
+        "The mean loss of one batch of validation images. A trial is one forward and one backward pass an image. It is "
+        f"worth them where it lowers the mean loss by {WORTH:.0%}; the last column counts up to the last that does. "
         "Times are measured once, on the threads of this page."
     )
     title = "What each part of the accelerated encoder brings"

@@ -39,7 +39,7 @@ def table_networks(setting: Setting, losses: pd.DataFrame) -> Table:
     seeds = ", ".join(map(str, sorted(losses.seed.unique())))
     notes = (
         f"Mean ± 95 % interval, seeds {seeds}, the first {setting.profile.clock_tested:,} test images. "
-        f"{plans.FINAL[0]}. "
+        f"All have {plans.FINAL[0]}, which was not swept for each network. "
         "Budgets were turned into images by the speed of the linear layers with d = 20; the last column has the "
         "seconds that each took."
     )

@@ -43,7 +43,7 @@ def table_optimum(setting: Setting, gaps: pd.DataFrame) -> Table:
     """Each method's last decoders: the loss by its own encoder, the lowest known, and what lies between."""
     rows = [
         {
-            "learning rate": schedule,
+            "learning rate": plans.SCHEDULES[str(schedule)],
             "decoder of": METHODS[method].look.short,
             "training images": f"{images:,}",
             "own encoder": str(interval(group.own)),
@@ -56,7 +56,8 @@ def table_optimum(setting: Setting, gaps: pd.DataFrame) -> Table:
     ]
     title = "Each method's last decoders: its own encoder against the optimum"
     notes = (
-        f"Mean ± 95 % interval, seeds {seeds_said(setting)}, the first {setting.profile.optimum_images} test images."
+        f"Cross-entropy, mean ± 95 % interval, seeds {seeds_said(setting)}, the first {setting.profile.optimum_images} "
+        "test images."
     )
     columns = ["schedule", "method", "seed", "images", "own", "optimum", "gap", "from_zero", "zero_gap", "agree"]
     return Table("table_08_optimum", gaps[columns], pd.DataFrame(rows), title, notes)
@@ -70,17 +71,18 @@ def say_left(gaps: pd.DataFrame) -> Text:
     learned = (
         ". So it is where decoder and path learn to fit each other."
         if path.zero_gap > LITTLE
-        else ". Here it matters little."
+        else ". On these images it matters little."
     )
     more = fast.optimum / ae.optimum - 1
     lacks = (
-        "what an autoencoder lacks in the end is the encoder"
+        "of what this autoencoder lacks the larger part is its encoder"
         if ae.gap > -more
-        else "most of what an autoencoder lacks is in its decoder"
+        else "of what this autoencoder lacks the larger part is in its decoder"
     )
     return Text(
-        f"At the constant rate the autoencoder's encoder ends **{ae.gap:.1%}** above the optimum, and the accelerated "
-        f"encoder {fast.gap:.2%}. At the optimum, the loss of the decoder trained by encoding lies {abs(more):.1%} "
+        f"At the constant rate the autoencoder's encoder ends **{ae.gap:.1%}** above the optimum of these images, and "
+        f"the accelerated encoder {fast.gap:.2%}. At the optimum, the loss of the decoder trained by encoding lies "
+        f"{abs(more):.1%} "
         f"{'above' if more > 0 else 'below'} that of the autoencoder's decoder: {lacks}.\n\n"
         "The paper observes that “the exact path of the gradient flow may be less important than the final point of "
         f"convergence”. For the decoder that uncapped AMD trained on {path.images:,} images (seed {path.seed}), the "

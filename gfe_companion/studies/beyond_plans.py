@@ -25,7 +25,7 @@ LATENT_RATE = 0.5  # on the others
 FREE = replace(FAST, penalty=0.0)
 SCHEDULES = {"constant": "constant learning rate", "cosine": "learning rate decays to zero"}
 DECAYING = 3  # the part of the images of Table 2's autoencoder after which a decaying rate is zero
-CHOSEN, PATIENT = "warm quasi-Newton, 5 trials", "warm quasi-Newton, 20 trials"
+ACCELERATED, PATIENT = "warm quasi-Newton, 5 trials", "warm quasi-Newton, 20 trials"
 
 
 class Learner(NamedTuple):
@@ -41,8 +41,12 @@ def _cold(solver: Solver) -> Learner:
 
 
 def _warm(solver: WarmStart) -> Learner:
-    """Its test images have as many trials as those of :data:`FAST`."""
-    return Learner(solver, replace(solver, solver=FAST_TEST.solver))
+    return Learner(solver, patient(solver))
+
+
+def patient(solver: WarmStart) -> WarmStart:
+    """A warm encoder for test images, which have as many trials as those of :data:`FAST`."""
+    return replace(solver, solver=FAST_TEST.solver)
 
 
 def with_trials(trials: int) -> WarmStart:
@@ -146,7 +150,7 @@ def remedies(setting: Setting) -> dict[str, Learner]:
 
 
 def trainers() -> dict[str, Learner]:
-    """Encoders to learn few images by, the accelerated one among them and what it was chosen from."""
+    """Encoders to learn few images by, the accelerated one among them."""
     return {
         "uncapped AMD, 100 trials": _cold(UNCAPPED),
         "Barzilai-Borwein, 20 trials": _cold(BarzilaiBorweinAMD(tolerance=0.0, max_trials=20)),
@@ -157,7 +161,7 @@ def trainers() -> dict[str, Learner]:
             replace(FAST, solver=LevenbergMarquardt(tolerance=0.0, first=None, damping=0.01, max_trials=2))
         ),
         "warm quasi-Newton, 2 trials": _warm(with_trials(2)),
-        CHOSEN: _warm(FAST),
+        ACCELERATED: _warm(FAST),
         PATIENT: _warm(with_trials(20)),
         "warm start, own coordinates, 5 trials": _warm(StartOnly(**vars(FAST))),
         "zero start, warm coordinates, 5 trials": _warm(CoordinatesOnly(**vars(FAST))),

@@ -137,7 +137,8 @@ def table_race(setting: Setting, race: pd.DataFrame) -> Table:
     title = f"Decoder passes an image to within {said} of the optimum, {setting.profile.race_images:,} test images"
     notes = (
         "On the first seed's decoder, trained by the accelerated encoder; “warm” encoders start where that training "
-        "pointed to. Each encoder gets more and more passes, until a setting takes more than "
+        "pointed to. Every encoder stands at its settings that are best on these very images, ours and the libraries' "
+        "alike. Each gets more and more passes, until a setting takes more than "
         f"{setting.profile.race_passes:,}. "
         "Seconds are those of all these images on one thread, measured once, beside other runs; "
         "`python -m gfe_companion bench` times them alone."
@@ -159,10 +160,14 @@ def say_pays(setting: Setting, times: pd.DataFrame, race: pd.DataFrame) -> Text:
             "In this profile GFE does not come down to the autoencoder's last loss, or no warm encoder comes within "
             f"{percent(target)} of the optimum."
         )
-    cost = f"Encoding to within {percent(target)} takes {1000 * near:.2f} ms an image"
+    cost = (
+        f"Encoding to within {percent(target)} takes {1000 * near:.2f} ms an image, as measured once on "
+        f"{setting.profile.race_images:,} images"
+    )
     if saved <= 0:
         return Text(f"{cost}, and training saves no time in this profile: encoding pays for its lower loss alone.")
     return Text(
-        f"{cost}, and training saves {saved:.0f} s. So GFE takes less time in all until **{saved / near:,.0f}** images "
-        "are to be encoded. With more of them it takes longer, and only its lower loss speaks for it."
+        f"{cost}, and training saves {saved:.0f} s in the mean over seeds. So GFE takes less time in all until about "
+        f"**{saved / near:,.0f}** images are to be encoded. With more of them it takes longer, and only its lower loss "
+        "speaks for it."
     )

@@ -139,7 +139,8 @@ def table_tuned(setting: Setting, losses: pd.DataFrame) -> Table:
     notes = (
         f"Means over seeds {', '.join(map(str, plans.seeds_of(setting)))}, the first {setting.profile.clock_tested:,} "
         "test images, on the lower envelope over settings, which validation images choose; between trainings the loss "
-        "runs straight in the logarithm of the seconds. The clock counts training alone, in processor seconds, with "
+        "runs straight in the logarithm of the seconds. What the verdicts take off the AE's losses is not taken off "
+        "here. The clock counts training alone, in processor seconds, with "
         "other trainings on the other cores. At the optimum: by "
         "quasi-Newton from the one-pass start and from zero, the lower of both for each image. A decoder that was "
         "trained by encoding has no encoder; its linear map stands in."
@@ -216,8 +217,8 @@ def table_recipes(setting: Setting, recipes: pd.DataFrame) -> Table:
     seeds = ", ".join(map(str, sorted(recipes.seed.unique())))
     notes = (
         f"Seeds {seeds}, the first {setting.profile.clock_tested:,} test images; every decoder is encoded at the "
-        "optimum, the AE's too. Each has its falling rate over its own "
-        "budget. Rehearsals: updates on recently encoded images, whose latents move by one step without trial."
+        "optimum, the AE's too. Rates are fixed in the code and not swept for each recipe; they fall over the budget. "
+        "Rehearsals: updates on recently encoded images, whose latents move by one step without trial."
     )
     title = f"What was tried for about the same seconds of one thread, {setting.load().title}"
     return Table("table_08_recipes", recipes, pd.DataFrame(rows), title, notes)

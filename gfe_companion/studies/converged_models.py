@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from gfe_companion.datasets import REGISTRY
+from gfe_companion.evidence.claims.learning import ratios_to_ae
 from gfe_companion.evidence.intervals import Interval, interval
 from gfe_companion.evidence.scorecard import beside, printed
 from gfe_companion.methods import METHODS
@@ -152,8 +153,7 @@ def _mark(method: str) -> Line2D:
 
 def ratios(runs: pd.DataFrame) -> dict[str, Interval]:
     """GFE-amd's test loss over the AE's on the same images, paired by seed, for each data set."""
-    ours = runs[runs.method == GFE]
-    return {str(name): interval(part.test_loss / part.ae_loss) for name, part in ours.groupby("dataset", sort=False)}
+    return ratios_to_ae(runs[runs.method == GFE])
 
 
 def say_seen(setting: Setting, runs: pd.DataFrame) -> Text:

@@ -23,19 +23,19 @@ from gfe_companion.studies.results import Picture, Text, listed
 
 ROWS = 10  # images of a data set
 COLUMNS = 2  # data sets beside one another
-LEFT_OUT = ("segmented_mnist",)  # as in the paper: its images are MNIST's
 SHORT = {method: METHODS[method].look.short for method in (GFE, AE)}
 
 
 def reconstructions(setting: Setting, runs: pd.DataFrame, trained: bool) -> pd.DataFrame:
     """The first test images of each class, reconstructed by both methods under the first seed.
 
-    By networks that are ``trained``, or that have seen the profile's ``few_images``. Columns: dataset, label,
+    By networks that are ``trained``, or that have seen the profile's ``few_images``; of data sets cut from the same
+    files only the first, as in the paper. Columns: dataset, label,
     test_image (its number), method, loss, pixels (a tensor (784,) in [0, 1]).
     """
     rows = []
     first = runs[runs.seed == seeds_of(setting)[0]].set_index(["dataset", "method"]).config
-    for name in (name for name in REGISTRY if name not in LEFT_OUT):
+    for name in of_each_files():
         test = setting.load(name).test
         chosen = of_each_class(test.labels)
         made = {}
@@ -47,6 +47,12 @@ def reconstructions(setting: Setting, runs: pd.DataFrame, trained: bool) -> pd.D
             for method, (pixels, loss) in made.items():
                 rows.append((name, int(test.labels[image]), image, method, float(loss[place]), pixels[place]))
     return pd.DataFrame(rows, columns=["dataset", "label", "test_image", "method", "loss", "pixels"])
+
+
+def of_each_files() -> list[str]:
+    """The data sets of the registry, without those whose images are an earlier one's: whose files are the same."""
+    names, files = list(REGISTRY), [about.files for about in REGISTRY.values()]
+    return [name for place, name in enumerate(names) if files[place] is None or files[place] not in files[:place]]
 
 
 def of_each_class(labels: Tensor) -> Tensor:

@@ -7,8 +7,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from gfe_companion.evidence.available import GFE_BY, images_for_the_same
-from gfe_companion.evidence.intervals import Interval, interval, over_seeds
+from gfe_companion.evidence.available import GFE_BY, ae_minus_gfe, images_for_the_same
+from gfe_companion.evidence.intervals import interval, over_seeds
 from gfe_companion.methods import METHODS, SKY, Look
 from gfe_companion.runs.profiles import Setting
 from gfe_companion.runs.store import run_grid
@@ -118,12 +118,6 @@ def cell(points: pd.DataFrame) -> str:
     return f"{interval(points.test)} at {points.images.median():,.0f}{'+' * bool(points['last'].any())}"
 
 
-def lead(part: pd.DataFrame) -> Interval:
-    """By how much GFE lies below the AE, both by their own encoder, over seeds: ``part`` has one number of images."""
-    own = part[part.encoder == "own"].pivot(index="seed", columns="method", values="test").reindex(columns=[AE, GFE])
-    return interval(own[AE] - own[GFE])
-
-
 def table_available(setting: Setting, runs: pd.DataFrame) -> Table:
     """The test loss of each method at its own best point, by images available, and where that point lies."""
     chosen, rows = best(runs), []
@@ -131,7 +125,7 @@ def table_available(setting: Setting, runs: pd.DataFrame) -> Table:
         row = {"data set": setting.load(dataset).title, "images available": f"{images:,}"}
         for (method, encoder), short in [*((by, look.short) for by, look in LOOKS.items()), DECODER]:
             row[short] = cell(part[(part.method == method) & (part.encoder == encoder)])
-        row[f"AE − {METHODS[GFE].look.short}"] = str(lead(part))
+        row[f"AE − {METHODS[GFE].look.short}"] = str(ae_minus_gfe(part))
         rows.append(row)
     profile = setting.profile
     counts = "; ".join(

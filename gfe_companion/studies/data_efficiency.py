@@ -8,7 +8,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from gfe_companion.datasets import REGISTRY
-from gfe_companion.evidence.claims import BATCH
+from gfe_companion.evidence.claims import BATCH, Unmeasured
+from gfe_companion.evidence.claims.learning import to_equal_loss
 from gfe_companion.evidence.intervals import Interval, interval, over_seeds
 from gfe_companion.evidence.scorecard import beside
 from gfe_companion.methods import METHODS, UNCAPPED
@@ -62,7 +63,7 @@ def _drawn(setting: Setting, curves: pd.DataFrame, x: str, what: str, label: str
         draw_mean(axes, by_method[method], METHODS[method].look)
     axes.set(xscale="log", xlabel=label, ylabel="validation cross-entropy")
     plain_ticks(axes.xaxis)
-    finding = "Validation loss" if (factor := factor_to_equal_loss(setting, curves, x)) is None else (
+    finding = "Validation loss" if (factor := factor_to_equal_loss(curves, x)) is None else (
         f"The AE needs {factor:.2g} times the {what} for the loss of {METHODS[GFE].look.short}"
     )  # fmt: skip
     lines = (finding, f"{setting.load().title} ({spread(*seeds)})")
@@ -71,16 +72,16 @@ def _drawn(setting: Setting, curves: pd.DataFrame, x: str, what: str, label: str
     return figure
 
 
-def factor_to_equal_loss(setting: Setting, curves: pd.DataFrame, x: str) -> float | None:
+def factor_to_equal_loss(curves: pd.DataFrame, x: str) -> float | None:
     """How many times as much of ``x`` the AE needs for the loss that uncapped GFE-amd has at Table 1's last row.
 
-    Read off the mean curves, on the logarithm of ``x``. None where one of them is not there, or the AE's ends above.
+    The mean over seeds, as the claims on Figure 4 have it. None where one is not there, or where some AE ends above.
     """
-    ours, ae = (part[part.method == method] for part in [summary(curves, x)] for method in (GFE, AE))
-    ours = ours[ours.images <= setting.profile.table1_images[-1]]
-    if ours.empty or ae.empty or ae["mean"].min() > ours["mean"].iloc[-1]:
+    try:
+        spent, each = to_equal_loss(curves, x, GFE)
+    except Unmeasured:
         return None
-    return float(np.exp(np.interp(-ours["mean"].iloc[-1], -ae["mean"].cummin(), np.log(ae.x))) / ours.x.iloc[-1])
+    return float((spent.ae / spent.gfe).mean()) if len(spent) == len(each) else None
 
 
 def _spoken(curves: pd.DataFrame) -> str:

@@ -8,6 +8,8 @@ from typing import Any
 import matplotlib.pyplot as plt
 import pandas as pd
 
+from gfe_companion.evidence.claims import YES, holds
+from gfe_companion.evidence.claims.learning import neighbours
 from gfe_companion.evidence.intervals import Interval, interval
 from gfe_companion.methods import METHODS
 from gfe_companion.runs.configs import RunConfig
@@ -188,14 +190,13 @@ def fig_measures(setting: Setting, means: pd.DataFrame, pixels: pd.Series) -> Pi
 
 def ahead_after_few(means: pd.DataFrame) -> bool:
     """Whether GFE's neighbours name more images right than the AE's after few images, paired by seed, beyond doubt."""
-    wide = means.pivot(index="seed", columns=["data", "method"], values="neighbours")
-    lead = interval(wide["few", GFE] - wide["few", AE])
-    return lead.count > 1 and lead.low > 0
+    wide = neighbours(means)
+    return holds(interval(wide["few", GFE] - wide["few", AE])) == YES
 
 
 def gained(means: pd.DataFrame) -> dict[str, Interval]:
     """By how much the accuracy of the nearest neighbours grows from few images to trained, paired by seed."""
-    wide = means.pivot(index="seed", columns=["data", "method"], values="neighbours")
+    wide = neighbours(means)
     return {method: interval(wide["full", method] - wide["few", method]) for method in (GFE, AE)}
 
 

@@ -24,20 +24,21 @@ TIGHT, ONE_STEP = QuasiNewtonAMD(tolerance=0.0), AMD(max_trials=1)
 @pytest.fixture
 def problem():
     decoder = mlp((4, 6, 9), seed=4, dtype=torch.float32)
-    return decoder, decoder(torch.randn(12, 4, generator=seeded(4))).sigmoid().detach()
+    return decoder, *decoder(torch.randn(2, 12, 4, generator=seeded(4))).sigmoid().detach()
 
 
 def rung(seconds: float, *losses: float) -> Rung:
-    return Rung(TIGHT, torch.tensor(losses, dtype=torch.float64), seconds, 1)
+    return Rung(TIGHT, torch.tensor(losses, dtype=torch.float64), seconds)
 
 
 def test_the_fastest_that_comes_near_the_best_is_chosen():
+    """Near is within half of what is asked of other images."""
     best = torch.tensor([1.0, 1.0], dtype=torch.float64)
-    far, near, nearest, slow = rung(1, 2, 2), rung(3, 1, 1.001), rung(2, 1.0008, 1), rung(9, 1, 1)
-    assert chosen([far, near, slow, nearest], best) == (nearest, True)
-    assert chosen([far, rung(2, 1.5, 1.0), rung(1.5, 1.501, 1.0), slow], best)[0] is slow
+    far, near, nearest, slow = rung(1, 2, 2), rung(1, 1, 1.0018), rung(2, 1.0008, 1), rung(9, 1, 1)
+    assert chosen([far, near, slow, nearest], best) == nearest
+    assert chosen([far, rung(2, 1.5, 1.0), rung(1.5, 1.501, 1.0), slow], best) is slow
     stuck = [far, rung(2, 1.5, 1.0), rung(1.5, 1.501, 1.0)]
-    assert chosen(stuck, best) == (stuck[2], False)
+    assert chosen(stuck, best) == stuck[2]
 
 
 def test_a_ladder_ends_where_it_is_settled_or_too_slow(problem, monkeypatch):
@@ -51,19 +52,34 @@ def test_a_ladder_ends_where_it_is_settled_or_too_slow(problem, monkeypatch):
             tried.append((self.max_trials, len(objective)))
             return super().encode(objective, z0, record)
 
+    decoder, images, _ = problem
     ladder = [Spy(tolerance=0.0, max_trials=n) for n in (1, 5, 400, 500, 600)]
-    assert [r.solver for r in climbed(ladder, *problem, limit_s=60)] == ladder[:4]
+    assert [r.solver for r in climbed(ladder, decoder, images, limit_s=60)] == ladder[:4]
     assert tried == [(1, 12), *((n, 12) for n in (1, 5, 400, 500))]
-    assert [r.solver for r in climbed(ladder, *problem, limit_s=0)] == ladder[:1]
+    assert [r.solver for r in climbed(ladder, decoder, images, limit_s=0)] == ladder[:1]
+
+
+def test_settings_are_chosen_on_other_images_than_those_that_are_timed(problem, monkeypatch):
+    """On images that the decoder draws from near z = 0 one step is enough; on those that are timed it is not."""
+    real = bench_peers._timed
+    monkeypatch.setattr(bench_peers, "_timed", lambda solver, *rest: (1.0 + (solver == TIGHT), real(solver, *rest)[1]))
+    decoder, apart, images = problem
+    easy = decoder(1e-3 * torch.randn(12, 4, generator=seeded(5))).sigmoid().detach()
+    everyone = [Racer(Entrant("either", ((ONE_STEP, TIGHT),)), True), Racer(Entrant("peer", ((TIGHT,),)), False)]
+    frame = race(decoder, easy, images, everyone, [], repeats=1, limit_s=60).set_index("encoder")
+    assert frame.solver["either"] == repr(ONE_STEP) and not frame.within["either"]
+    assert frame.end["either"] == pytest.approx(0, abs=1e-3) and frame.above["either"] > 1e-3
+    frame = race(decoder, apart, easy, everyone, [], repeats=1, limit_s=60).set_index("encoder")
+    assert frame.solver["either"] == repr(TIGHT) and frame.within.all() and set(frame.apart) == {12}
 
 
 def test_basins_and_ends_are_told_apart(problem):
-    decoder, images = problem
+    decoder, apart, images = problem
     everyone = [
         Racer(Entrant("ours", ((QuasiNewtonAMD(tolerance=1e-2), TIGHT),)), True),
         Racer(Entrant("stuck", ((ONE_STEP,),)), False),
     ]
-    frame = race(decoder, images, everyone, [], repeats=5, limit_s=60).set_index("encoder")
+    frame = race(decoder, apart, images, everyone, [], repeats=5, limit_s=60).set_index("encoder")
     assert frame.within.tolist() == [True, False] and frame.ours.tolist() == [True, False]
     best = TIGHT.encode(Objective(decoder, images)).loss
     once = ONE_STEP.encode(Objective(decoder, images)).loss
@@ -71,7 +87,9 @@ def test_basins_and_ends_are_told_apart(problem):
         frame.basins["stuck"] == pytest.approx(float((once > 1.01 * best).double().mean()))
         and frame.basins["ours"] == 0
     )
-    assert frame.above["stuck"] == frame.end["stuck"] == pytest.approx(float(once.mean() / best.mean()) - 1, rel=1e-3)
+    assert frame.above["stuck"] == pytest.approx(float(once.mean() / best.mean()) - 1, rel=1e-3)
+    there, lowest = (solver.encode(Objective(decoder, apart)).loss.mean() for solver in (ONE_STEP, TIGHT))
+    assert frame.end["stuck"] == pytest.approx(float(there / lowest) - 1, rel=1e-3)
     assert frame.above["ours"] <= 1e-3 and frame.end["ours"] == pytest.approx(0, abs=1e-6)
     assert (frame.timings == 5).all() or frame.timings["stuck"] == 5
     assert (frame.low <= frame.seconds).all() and (frame.seconds <= frame.high).all()
@@ -99,8 +117,9 @@ def test_many_images_go_in_batches(problem, monkeypatch):
     frame = race(*problem, everyone, [4, 12], repeats=5, limit_s=60)
     assert frame.images.tolist() == [4, 4, 12, 12]
     whole = frame[frame.images == 12]
-    assert whole.within.all() and (whole.timings == 4).all() and whole.basins.isna().all()
-    passes = TIGHT.encode(Objective(*problem)).evaluations / 12
+    assert whole.within.all() and (whole.timings == 4).all() and (whole.basins == 0).all()
+    decoder, _, images = problem
+    passes = TIGHT.encode(Objective(decoder, images)).evaluations / 12
     assert whole.passes.tolist() == pytest.approx([passes] * 2, rel=0.1)
 
 

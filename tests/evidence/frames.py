@@ -34,11 +34,13 @@ def made(favourable=True, seeds=3):
         ("fixed grid", g, s, i, i * cost * (1 + d), 0.2 * f + d)
         for g, f, cost in (("approximate", 1.0, 1.0), ("adjoint", adjoint, slower))
         for s, d in tiny.items()
-        for i in (10, 20)
+        for i in (30, EPOCH)
     ]
     speed = {"gfe": 1.0, "gfe_nesterov": 1.2 if favourable else 0.8, AMD: 1.0}
     final = {"gfe": worse, "gfe_nesterov": better + 0.01 if favourable else worse + 0.01, AMD: better}
-    right = [(m, s, i, i * speed[m] * (1 + d), final[m] + d) for m in speed for s, d in tiny.items() for i in (50, 240)]
+    right = [
+        (m, s, i, i * speed[m] * (1 + d), final[m] + d) for m in speed for s, d in tiny.items() for i in (50, EPOCH)
+    ]
     jumps = {"gfe": 30, "gfe_nesterov": 20, AMD: 0} if favourable else {"gfe": 0, "gfe_nesterov": 0, AMD: 9}
     late, followed, dear = (20.0, 5760, 5000) if favourable else (0.5, 60_000, 100)
     stiff = [(s, i, 1000.0 / f * (1 + d), 3.3e-3 * f) for s, d in tiny.items() for i, f in ((0, 1.0), (followed, late))]
@@ -79,6 +81,16 @@ def made(favourable=True, seeds=3):
             columns=["solver", "gradient", "passes to encode", "passes for the gradient"],
         ),
     }
+
+
+def cut_short(frames, iterations=20):
+    """``frames`` of trainings that ended after so many iterations, those of whole epochs and those of flows."""
+    seen = ("table2", "table_07_latents", "fig_04_stiffness", "table_04_dopri5")
+    cut = {name: frames[name].assign(images=frames[name].images.clip(upper=16 * iterations)) for name in seen}
+    for name in ("fig3_left", "fig3_right", "fig_04_stability"):
+        part = frames[name].assign(iterations=frames[name].iterations.clip(upper=iterations))
+        cut[name] = part.drop_duplicates([c for c in ("gradient", "method", "seed", "iterations") if c in part])
+    return frames | cut
 
 
 def write(folder, frames):

@@ -30,14 +30,18 @@ def tuned(gfe=(0.1, 0.09), own=(0.2, 0.12), optimum=(0.15, 0.1), seeds=3):
     return pd.DataFrame(rows, columns=columns)
 
 
-def swept(best=0.2):
-    """The file table_08_sweep: the AE at 0.2 under the setting that all seeds get, and at ``best`` under another."""
+def swept(best=0.2, *later):
+    """The file table_08_sweep: the AE at 0.2 under the setting that all seeds get, and at ``best`` under another.
+
+    ``later`` are the best at further budgets, each four times as long.
+    """
     rows = [
-        (method, encoding, validation, given)
+        (method, encoding, 5.0 * 4**place, validation, given)
         for method, encoding in (("ae", "own"), ("ae", "optimum"), ("gfe_fast", "optimum"))
-        for validation, given in ((0.2, True), (best if method == "ae" else 0.001, False))
+        for place, lowest in enumerate((best, *later))
+        for validation, given in ((0.2, True), (lowest if method == "ae" else 0.001, False))
     ]
-    return pd.DataFrame(rows, columns=["method", "encoding", "validation", "given"])
+    return pd.DataFrame(rows, columns=["method", "encoding", "budget", "validation", "given"])
 
 
 def found(rule, frame, sweep=None):
@@ -87,3 +91,16 @@ def test_the_ae_is_granted_what_its_settings_lie_above_its_best_of_the_sweep():
     assert said.startswith("smallest lead 25.0%") and "6.3% ± " in said and "losses 20.0% lower" in said
     with pytest.raises(Unmeasured, match="not swept"):
         judged(rule, tuned(), swept().query("method != 'ae'"))
+
+
+def test_what_is_granted_at_a_budget_is_what_was_swept_there_or_lies_between_two():
+    """The AE's points are of 5 s and 80 s; GFE lies half below the first and a quarter below the second."""
+    rule = ours.ours_below_tuned_ae
+    assert judged(rule, tuned(), swept(0.14, 0.2, 0.2)) == YES, "a third off 0.2 at 5 s is granted there alone"
+    assert judged(rule, tuned(), swept(0.2, 0.2, 0.14)) == NO
+    assert judged(rule, tuned(), swept(0.2, 0.14)) == NO, "80 s are granted what was swept nearest to it"
+    said = found(rule, tuned(), swept(0.2, 0.2, 0.16)).measured
+    assert "losses 0.0% to 20.0% lower" in said
+    between = tuned().assign(budget=lambda f: f.budget.where(f.budget != 80, 10.0))
+    half = found(rule, between, swept(0.2, 0.16)).measured
+    assert "losses 0.0% to 11.1% lower" in half, "halfway between 1 and 1.25, in the logarithm of the seconds"

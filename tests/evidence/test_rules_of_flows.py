@@ -57,6 +57,28 @@ def test_the_gain_of_the_adjoint(gain, slight, hardly):
 
 
 @pytest.mark.parametrize(
+    ("gain", "iterations", "slight", "hardly"),
+    [
+        (-0.03, EPOCH - 10, UNDECIDED, YES),  # it may come true yet
+        (-0.08, EPOCH - 10, UNDECIDED, UNDECIDED),
+        (0.03, 30, YES, YES),  # the images of Table 1's first row
+        (0.03, 29, YES, UNDECIDED),  # at first any two trainings are alike
+        (0.08, 29, UNDECIDED, UNDECIDED),
+    ],
+)
+def test_the_gain_of_the_adjoint_is_denied_after_an_epoch_and_called_small_after_table_1s_first_row(
+    gain, iterations, slight, hardly
+):
+    def change(frames):
+        frame = frames["fig3_left"].query("iterations == @EPOCH").assign(iterations=iterations)
+        adjoint = 0.2 * (1 - gain - frame.seed.map({0: -0.002, 1: 0.0, 2: 0.002}))
+        frames["fig3_left"] = frame.assign(validation_loss=adjoint.where(frame.gradient == "adjoint", 0.2))
+
+    assert judged(flows.full_adjoint_slightly_better, change) == slight
+    assert judged(flows.adjoint_hardly_helps, change) == hardly
+
+
+@pytest.mark.parametrize(
     ("seconds", "passes", "verdict"),
     [
         (4.2, 4.1, YES),
@@ -84,7 +106,11 @@ def test_at_first_means_the_first_hundred_iterations():
         frame = frames["fig3_right"]
         frame.loc[(frame.method == "gfe_nesterov") & (frame.iterations > 100), "validation_loss"] = 9.0
 
+    def shorter(frames):
+        frames["fig3_right"] = frames["fig3_right"].query("iterations < 100")
+
     assert judged(flows.second_order_faster_at_first, later) == YES
+    assert judged(flows.second_order_faster_at_first, shorter) == UNDECIDED, "these are not a hundred"
     assert judged(flows.second_order_faster_at_first, lambda frames: same(frames["fig3_right"])) == UNDECIDED
 
 
@@ -149,7 +175,7 @@ def test_a_coarser_grid_is_told_and_does_not_count():
 def test_a_seed_that_is_followed_for_longer_does_not_move_the_last_iteration():
     def longer(frames):
         frame = frames["fig3_right"]
-        more = frame[(frame.seed == 0) & (frame.iterations == 240)].assign(iterations=3000, validation_loss=0.3)
+        more = frame[(frame.seed == 0) & (frame.iterations == EPOCH)].assign(iterations=4000, validation_loss=0.3)
         frames["fig3_right"] = pd.concat([frame, more])
 
     assert judged(flows.amd_converges_better, longer) == YES
@@ -168,7 +194,12 @@ def test_better_convergence_is_judged_at_the_last_iteration_against_each_grid():
         frame = frames["fig3_right"]
         frame.loc[(frame.method == "gfe") & (frame.seed == 0), "validation_loss"] = np.nan
 
+    def early(frames):
+        one_better(frames)
+        frames["fig3_right"] = frames["fig3_right"].replace({"iterations": {EPOCH: EPOCH - 1}})
+
     assert judged(flows.amd_converges_better, one_better) == PARTLY
+    assert judged(flows.amd_converges_better, early) == UNDECIDED, "a denial waits for an epoch"
     assert judged(flows.amd_converges_better, broke_off) == YES
     assert judged(flows.amd_converges_better, last_is_missing) == YES, "the other seeds are still pairs"
 

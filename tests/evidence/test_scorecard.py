@@ -23,7 +23,7 @@ from gfe_companion.evidence.scorecard import (
     verdicts,
 )  # fmt: skip
 from gfe_companion.methods import METHODS
-from tests.evidence.frames import AMD, Place, frame, made, write
+from tests.evidence.frames import AMD, Place, cut_short, frame, made, write
 
 PAPERS = [claim["name"] for claim in paper()["claim"]]
 
@@ -46,6 +46,23 @@ def test_evidence_decides_every_claim(tmp_path, favourable, verdict):
     assert found[found.verdict != verdict].verdict.to_dict() == {}
     assert all(found.measured) and all(found.meaning) and all(found.rule)
     assert set(found.whose) == {THE_PAPER}
+
+
+# What a short training can deny, and why: it is of costs, of one flow, of few images, or events that were seen.
+AT_ANY_LENGTH = {
+    "amd_reduces_each_step": "one flow", "flow_sharpens_with_training": "three early flows",
+    "adjoint_costs_five_times": "a cost", "second_order_slightly_dearer": "a cost", "costs_more_time": "a cost",
+    "few_images": "few images", "improves_ae": "few images", "superior_per_training_image": "few images",
+    "superior_reconstructions_from_few": "few images", "ae_latents_do_not_cluster": "few images",
+    "amd_more_stable": "jumps that were seen",
+}  # fmt: skip
+
+
+def test_no_claim_on_trained_networks_is_denied_by_short_trainings(tmp_path):
+    write(tmp_path, cut_short(made(favourable=False)))
+    found = judged(Place(tmp_path)).verdict
+    assert set(found[found.isin([NO, PARTLY])].index) == set(AT_ANY_LENGTH)
+    assert set(found.drop(list(AT_ANY_LENGTH))) == {UNDECIDED}
 
 
 def test_a_single_seed_decides_nothing_that_is_over_seeds(tmp_path):

@@ -11,7 +11,7 @@ import torch
 from conftest import mlp, seeded
 from tensors import reloaded
 
-from gfe_companion.cli import bench
+from gfe_companion.cli import bench, bench_trainings
 from gfe_companion.datasets import Source, load
 from gfe_companion.methods import Entrant, entrants
 from gfe_companion.methods.baselines import AdamEncoder, LBFGSEncoder, OdeEncoder, StoredLatents
@@ -352,8 +352,8 @@ def test_bench_works_on_the_device(digits):
     racers = [*started(warm, encoder.knowledge()), Entrant("Adam", ((AdamEncoder(0.3, 20),),))]
     race = encoding_race(decoder, y, best, (10, 20), racers, repeats=1, limit_s=0.5)
     assert set(race.images) == {10, 20}
-    assert len(bench.small_batches(decoder, y[:16], best[:16], racers, repeats=1)) == 2
-    trained = bench.training_race(digits, (32,), DEVICE, {"AE": None, "WarmStart, 5 trials": WARM})
+    assert len(bench.small_batches(decoder, y[:16], best[:16], racers, repeats=1, size=8)) == 2
+    trained = bench_trainings.training_race(digits, (32,), DEVICE, {"AE": None, "warm": WARM})
     assert (trained[["test_loss", "optimum", "seconds"]] > 0).all(axis=None)
 
 

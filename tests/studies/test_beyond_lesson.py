@@ -34,6 +34,12 @@ def batch():
     return Objective(Decoder(generator=generator), torch.rand(6, 784, generator=generator).round())
 
 
+def test_no_cell_of_the_page_reads_a_test_image():
+    """Its lesson says how many trials are worth it: nothing is chosen by what test images say."""
+    cells = nbformat.read(ROOT / "notebooks" / "08_beyond_the_paper.ipynb", as_version=4).cells
+    assert not [cell.source for cell in cells if cell.cell_type == "code" and "test.images" in cell.source]
+
+
 def test_the_page_s_bfgs_satisfies_the_secant_equation():
     _, bfgs = of_the_page()
     generator = torch.Generator().manual_seed(1)

@@ -13,7 +13,7 @@ def row(encoder, ours, seconds, warm=False, within=True, images=256, basins=0.01
         "above": 0.0005 if within else 0.02, "end": 0.0 if within else 0.02, "basins": basins, "within": within,
         "seconds": seconds, "low": seconds, "high": seconds, "timings": 5, "dataset": "mnist", "latent_dim": 20,
         "convolutional": False, "missing": float("nan"), "threads": 2, "busy": 3.0, "trained": 48_000,
-        "hardware": "a processor, 2 cores",
+        "hardware": "a processor, 2 cores", "apart": 128,
         **more,
     }  # fmt: skip
 
@@ -50,8 +50,15 @@ def test_a_cell_tells_seconds_and_basins_and_brackets_what_ends_too_high(publish
     assert shown.start.tolist() == ["cold", "cold", "warm"] and shown.of.tolist() == ["ours", "peer", "peer"]
     notes = study.table_peers(frame).notes
     assert "48,000 training images" in notes and "2 threads of a processor" in notes and "Not installed" not in notes
+    assert "within 0.05% in the least time on 128 validation images, none of which is timed" in notes
     lacking = published(row("A", True, 0.5, missing="jax"))
     assert "Not installed there: jax." in study.table_peers(lacking).notes
+
+
+def test_older_numbers_say_that_settings_were_chosen_on_the_timed_images(published):
+    frame = published(row("A", True, 0.5)).drop(columns="apart")
+    notes = study.table_peers(frame).notes
+    assert "Older numbers" in notes and "on the timed images themselves" in notes and "validation" not in notes
 
 
 def test_the_sentence_compares_our_fastest_with_the_fastest_peer_that_gets_there(published):

@@ -97,7 +97,7 @@ def test_encoding_pays_until_the_time_saved_is_spent(setting):
     race = raced(["warm QuasiNewtonAMD", "Adam"])
     each = 0.3 / setting.profile.race_images  # seconds an image
     times = pd.DataFrame({"schedule": ["constant"], "ae": [12.0], "gfe": [9.0]})
-    assert f"until **{3 / each:,.0f}** images" in racing.say_pays(setting, times, race)
+    assert f"until about **{3 / each:,.0f}** images" in racing.say_pays(setting, times, race)
     assert "saves no time" in racing.say_pays(setting, times.assign(gfe=13.0), race)
     assert "does not come down" in racing.say_pays(setting, times.assign(gfe=float("inf")), race)
     assert "does not come down" in racing.say_pays(setting, times, raced(["Adam"]))

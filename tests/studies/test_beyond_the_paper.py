@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from gfe_companion.methods import COLD_TEST, FAST, FAST_TEST, UNCAPPED
+from gfe_companion.methods import COLD_TEST, FAST, FAST_TEST, METHODS, UNCAPPED
 from gfe_companion.runs.configs import Evaluate, Optimum, Race, Train
 from gfe_companion.runs.iteration import Iteration
 from gfe_companion.runs.profiles import Setting
@@ -17,6 +17,7 @@ from gfe_companion.studies import beyond_clock, beyond_inexact, beyond_optimum, 
 from gfe_companion.studies import beyond_the_paper as study
 from gfe_companion.studies import beyond_trainers as trainers
 from gfe_core.models import Decoder
+from gfe_core.objective import Objective
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def test_a_learner_is_tested_by_its_own_encoder_a_hurried_one_with_more_trials(s
     by = beyond_plans.curves(setting).groupby("method").config.first().map(lambda test: test.solver)
     assert by.dropna().to_dict() == {"gfe_fast": FAST_TEST, "gfe_amd_uncapped": UNCAPPED}
     assert {test.solver for test in beyond_plans.auto_decoders(setting).config} == {COLD_TEST}
-    assert beyond_plans.trainers()[beyond_plans.CHOSEN].solver == FAST
+    assert beyond_plans.trainers()[beyond_plans.ACCELERATED].solver == FAST
 
 
 def test_a_test_has_the_mean_loss_of_the_first_images_and_the_seconds_up_to_it(setting, monkeypatch):
@@ -125,13 +126,41 @@ def test_seeds_that_are_not_used_are_not_claimed(setting):
     assert "page: 4. Test losses" in beyond_clock.say_sizes(replace(setting, seeds=(4,)))
 
 
-def test_what_did_not_help_is_named_with_how_much_worse_it_was():
-    rows = [(beyond_plans.CHOSEN, 0.1), (beyond_plans.PATIENT, 0.09), ("a", 0.101), ("b", 0.11)]
-    said = trainers.say_trainers(pd.DataFrame(rows, columns=["trainer", "loss"]))
-    assert ": b (+10%). *" in said and "by -10.0%." in said
+def trained(tested=0.0):
+    """Encoders from fast to slow: one that is beaten, ours, a slower one; ``tested`` is added to ours' test loss."""
+    ours, patient = beyond_plans.ACCELERATED, beyond_plans.PATIENT
+    rows = [("hurried", 1.0, 0.2, 0.1), ("beaten", 2.5, 0.11, 0.01), (ours, 2.0, 0.1, 0.3 + tested),
+            (patient, 6.0, 0.09, 0.3)]  # fmt: skip
+    frame = pd.DataFrame(rows, columns=["trainer", "seconds", "validation", "loss"])
+    return frame.assign(seed=0, images=960, speedup=1.0)
 
 
-@pytest.mark.parametrize(("fast", "said"), [(0.101, "the encoder"), (0.05, "lacks is in its decoder")])
+@pytest.mark.parametrize("tested", [0.0, 9.0])
+def test_encoders_are_compared_by_validation_images_alone(setting, tested):
+    said = trainers.say_trainers(trained(tested))
+    ours, patient = beyond_plans.ACCELERATED, beyond_plans.PATIENT
+    assert f"time and loss: *hurried*, *{ours}* and *{patient}*." in said and f"*{ours}*, is one of them." in said
+    assert "lie: hurried (+100%); beaten (+10%). Twenty" in said and "by -10.0%, for 3.0 times the seconds" in said
+    marks = trainers.table_trainers(setting, trained(tested)).shown.encoder.tolist()
+    assert marks == ["hurried*", "beaten", f"{ours}*", f"{patient}*"]
+    other = trained(tested).assign(validation=lambda f: f.validation.where(f.trainer != "hurried", 0.05))
+    assert f"*{ours}*, is **not** one of them" in trainers.say_trainers(other)
+
+
+def test_validation_images_are_encoded_as_test_images_are(setting, monkeypatch):
+    plan = beyond_plans.compared(setting)
+    config = plan[plan.trainer == beyond_plans.ACCELERATED].config.iloc[0]
+    decoder = Decoder(generator=torch.Generator().manual_seed(0))
+    known = {"map": torch.zeros(785, 20), "factor": torch.eye(20)}
+    kept = {str(config.images): decoder.state_dict(), f"{config.images} start": known}
+    monkeypatch.setattr(trainers, "run_grid", lambda configs, setting: [SimpleNamespace(weights=kept)])
+    images = setting.load().validation.images[: setting.profile.clock_validated]
+    expected = config.solver.encoder(known).encode(Objective(decoder, images)).loss.mean()
+    assert trainers._validation(setting, config) == pytest.approx(float(expected), rel=1e-3)
+    assert not torch.equal(images, setting.load().test.images[: len(images)])
+
+
+@pytest.mark.parametrize(("fast", "said"), [(0.101, "part is its encoder"), (0.05, "part is in its decoder")])
 def test_what_an_autoencoder_lacks_depends_on_the_larger_part(fast, said):
     rows = [("ae", 960, 0.1, 0.1, 0.0), ("gfe_fast", 960, 0.01, fast, 0.0), ("gfe_amd_uncapped", 960, 0.1, 0.1, 0.3)]
     gaps = pd.DataFrame(rows, columns=["method", "images", "gap", "optimum", "zero_gap"])
@@ -179,3 +208,7 @@ def test_what_a_training_kept_is_a_decoder_and_an_encoder_at_each_point():
     assert torch.equal(kept.before().decoder()[0].weight, decoders[16][0].weight)
     assert kept.before().warm(7).state["map"].unique() == 16
     assert kept.warm(7).settings == beyond_plans.with_trials(7)
+    for name in beyond_inexact.STOPPED:
+        of = beyond_inexact.stopped(name, 7, kept)
+        assert getattr(of, "max_trials", None) == 7 or of.settings == beyond_plans.with_trials(7), name
+        assert METHODS[name].solver is None or (of.tolerance == 0.0 and isinstance(of, type(METHODS[name].solver)))

@@ -70,6 +70,11 @@ def test_the_sweep_never_sees_a_test_image_and_all_runs_are_needed(profile):
     setting = Setting.of(profile, "embedded", device="cpu")
     sweep = plans.swept(setting)
     assert {config.count for config in sweep.config} == {0} and set(sweep.seed) == {setting.seeds[0]}
+    assert set(sweep.method) == set(plans.TRAINERS), "every method that is drawn is swept"
+    given = plans.tuned(setting)[["budget", "tuning"]].apply(tuple, axis=1)
+    at_ends = sweep[(sweep.method == "ae") & sweep.budget.isin(plans.ends(setting))]
+    tried = set(at_ends[["budget", "tuning"]].apply(tuple, axis=1))
+    assert {pair for pair in given if pair[0] in plans.ends(setting)} <= tried, "beside what all seeds get there"
     assert set(plans.planned(setting)) <= set(beyond_the_paper.needs(setting))
     assert len(set(plans.SWEPT)) == len(plans.SWEPT) and plans.SWEPT[: len(plans.FINAL)] == plans.FINAL
 
@@ -145,12 +150,39 @@ def test_the_figure_draws_four_curves_and_says_until_when(setting):
 
 
 def test_the_sweep_says_how_far_ours_lie_above_the_best(setting):
-    said = beyond_sweep.say_sweep(sweep())
-    assert "AE, its own encoder: best with other; the better setting with a star is 8.3% above" in said
-    table = beyond_sweep.table_sweep(setting, sweep())
-    assert table.shown.setting.tolist() == ["other", f"{plans.FINAL[0]}*"]
-    assert table.shown["AE, its own encoder"].tolist() == ["0.1200", "0.1300"]
+    short = sweep().query("method == 'ae'").assign(budget=2.0)
+    both = pd.concat([short, sweep()])
+    said = beyond_sweep.say_sweep(both).splitlines()
+    told = "best with other; the better setting with a star is 8.3% above."
+    assert said[0] == f"- AE, its own encoder, about 2 s: {told}" and "GFE" not in said[1]
+    assert said[2] == f"- AE, its own encoder, about 20 s: {told}" and "GFE" in said[-1]
+    table = beyond_sweep.table_sweep(setting, both)
+    assert table.shown["seconds (about)"].tolist() == ["2", "2", "20", "20"]
+    assert table.shown.setting.tolist() == ["other", f"{plans.FINAL[0]}*"] * 2
+    assert table.shown["AE, its own encoder"].tolist() == ["0.1200", "0.1300"] * 2
+    assert table.shown.iloc[0].tolist().count("-") == 2, "GFE's two columns"
     assert "loss" not in table.data and table.data.given.sum() == len(table.data) / 2
+
+
+def test_a_setting_is_given_at_the_budgets_at_which_all_seeds_get_it(setting, monkeypatch):
+    """Above five seconds the smaller batch is not."""
+    rows = [("ae", OWN, str(tuning), budget, 0.1) for tuning in plans.FINAL for budget in (plans.SHORT, 10.0)]
+    columns = ["method", "encoding", "tuning", "budget", "loss"]
+    monkeypatch.setattr(beyond_sweep, "runs_of", lambda plan, setting: plan)
+    monkeypatch.setattr(beyond_sweep, "losses_of", lambda runs: pd.DataFrame(rows, columns=columns))
+    given = beyond_sweep.runs_of_sweep(setting).set_index(["tuning", "budget"]).given
+    large, small = map(str, plans.FINAL)
+    assert given[large].tolist() == [True, True] and given[small].tolist() == [True, False]
+
+
+def test_the_sweep_costs_as_much_as_is_said():
+    """In the paper profile what is swept at the ends, and for rehearsals, takes less than ten minutes of one thread."""
+    setting = Setting.of("paper", "embedded", device="cpu")
+    sweep, profile = plans.swept(setting), setting.profile
+    trained = {config.training for config in plans.tuned(setting).config}
+    added = sweep[(sweep.budget != profile.clock_sweep) | (sweep.method == "gfe_rehearsed")]
+    assert added[[config.training not in trained for config in added.config]].budget.sum() < 500
+    assert len(sweep) - len(added) == 2 * profile.clock_settings
 
 
 @pytest.mark.parametrize("known", [False, True])

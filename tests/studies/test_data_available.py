@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from gfe_companion.datasets import REGISTRY
+from gfe_companion.evidence.available import ae_minus_gfe
 from gfe_companion.runs.profiles import Setting
 from gfe_companion.runs.sizes import AVAILABLE_SEEN, PROFILES
 from gfe_companion.studies import data_available as study
@@ -58,7 +59,7 @@ def test_a_cell_says_where_it_was_chosen_and_whether_the_budget_was_short():
 
 def test_the_lead_is_paired_by_seed():
     chosen = study.best(made(240))
-    found = study.lead(chosen[chosen.available == 240])
+    found = ae_minus_gfe(chosen[chosen.available == 240])
     assert found.mean == pytest.approx(0.05) and found.half == pytest.approx(0.0, abs=1e-9)
 
 

@@ -120,11 +120,11 @@ def test_the_title_of_figure_4_says_what_the_ae_needs_for_the_same_loss(setting)
     both = curves(["ae", study.GFE], 2.0)
     both.loc[both.method == study.GFE, "images"] //= 3  # the same losses from a third of the images
     assert both.images.max() <= last
-    assert study.factor_to_equal_loss(setting, both, "images") == pytest.approx(3)
-    assert study.factor_to_equal_loss(setting, both, "seconds") == pytest.approx(1)
+    assert study.factor_to_equal_loss(both, "images") == pytest.approx(3)
+    assert study.factor_to_equal_loss(both, "seconds") == pytest.approx(1)
     title = study.fig4_left(setting, both).figure.axes[0].get_title()
     assert title.startswith("The AE needs 3 times the images for the loss of GFE-amd")
     above = both.assign(validation_loss=both.validation_loss + 0.1 * (both.method == "ae"))
-    assert study.factor_to_equal_loss(setting, above, "images") is None
+    assert study.factor_to_equal_loss(above, "images") is None
     assert study.fig4_left(setting, above).figure.axes[0].get_title().startswith("Validation loss\n")
-    assert study.factor_to_equal_loss(setting, both[both.method == "ae"], "images") is None
+    assert study.factor_to_equal_loss(both[both.method == "ae"], "images") is None

@@ -6,8 +6,8 @@ Each comes with its 95 % interval over seeds.
 - **reproduced**: the whole interval lies where the claim says.
 - **not reproduced**: the whole interval lies elsewhere.
 - **undecided**: the interval allows both. One seed gives no interval, so it decides nothing.
-  Undecided is also what was not watched for long enough to be seen at the rate that would matter;
-  the rule says which rate that is.
+  Undecided is also what was not watched for long enough to be seen at the rate that would matter,
+  and what too short a training denies, since it may come true yet; the rule says which rate, or how long.
 - **partly**: the claim has several parts, and some hold while others do not;
   or its direction holds with the whole interval, and the size that it names does not.
 - **not measured**: its file is not there, the profile did not run it, other images stand in for its data set,

@@ -35,6 +35,11 @@ def beside_ae(frame: pd.DataFrame, method: str) -> pd.DataFrame:
     return found
 
 
+def ratios_to_ae(ours: pd.DataFrame) -> dict[str, Interval]:
+    """The test losses of a method over the AE's, over seeds, by data set; ``ours``: rows as of :func:`beside_ae`."""
+    return {str(name): interval(part.test_loss / part.ae_loss) for name, part in ours.groupby("dataset", sort=False)}
+
+
 def of_trained(verdict: str, rows: pd.DataFrame) -> str:
     """``verdict`` on trained networks, undecided where those of ``rows`` saw less than an epoch of some data set."""
     seen = having(rows, "images").groupby("dataset").images.max()
@@ -70,13 +75,13 @@ def improves_ae(read: Read) -> Finding:
     )
 
 
-def _to_equal_loss(frame: pd.DataFrame, column: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """What GFE-amd spent of ``column`` up to Table 1's last row, and the AE until its validation loss came to GFE's.
+def to_equal_loss(frame: pd.DataFrame, column: str, best: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What ``best`` spent of ``column`` up to Table 1's last row, and the AE until its validation loss came to that.
 
     Both frames have a row a seed and the columns gfe and ae; the second counts for an image, and the first leaves out
-    the seeds whose AE was not followed to that loss.
+    the seeds whose AE was not followed to that loss. Raises :class:`Unmeasured` where no seed has both.
     """
-    best, spent, each = _best(frame), {}, {}
+    spent, each = {}, {}
     for seed, part in frame.groupby("seed"):
         ae, gfe = (part[part.method == method].sort_values("images") for method in ("ae", best))
         gfe = gfe[gfe.images <= max(paper()["table1"]["images"])]
@@ -95,7 +100,8 @@ def superior_per_training_image(read: Read) -> Finding:
     """The AE needs more training images than GFE-amd for the validation loss that GFE-amd has at Table 1's last row:
     the ratio is above one; substantially means above two. Undecided where no AE was followed that far.
     """
-    spent, _ = _to_equal_loss(read("fig4_left"), "images")
+    frame = read("fig4_left")
+    spent, _ = to_equal_loss(frame, "images", _best(frame))
     if spent.empty:
         return Finding(UNDECIDED, "", "The AE was not followed far enough to reach GFE's loss.")
     ratio = interval(spent.ae / spent.gfe)
@@ -111,7 +117,8 @@ def costs_more_time(read: Read) -> Finding:
     that GFE-amd has at Table 1's last row. Both ratios are above one. The second is undecided where no AE was followed
     that far.
     """
-    spent, each = _to_equal_loss(read("fig4_right"), "seconds")
+    frame = read("fig4_right")
+    spent, each = to_equal_loss(frame, "seconds", _best(frame))
     cost = interval(each.gfe / each.ae)
     said = f"seconds an iteration, GFE / AE: {cost:.0f}"
     if spent.empty:
@@ -130,7 +137,7 @@ def _as_similar_as_printed(read: Read) -> tuple[str, str]:
     printed = paper_table("table2")
     far = float((printed.gfe_amd / printed.ae - 1).abs().max())
     ours = beside_ae(read("table2"), AMD)
-    rows = {name: interval(part.test_loss / part.ae_loss) for name, part in ours.groupby("dataset")}
+    rows = ratios_to_ae(ours)
     said = "; ".join(f"{REGISTRY[name].title} {row:.3f}" for name, row in rows.items())
     verdict = all_of(holds(row, 1 - far, 1 + far) for row in rows.values())
     return of_trained(verdict, ours), f"GFE / AE (1 ± {far:.3f}): {said}"
@@ -178,9 +185,12 @@ def similar_reconstructions_when_trained(read: Read) -> Finding:
     return Finding(*_as_similar_as_printed(read), "Over the test images of Table 2, of which the figure draws ten.")
 
 
-def _neighbours(read: Read) -> pd.DataFrame:
-    """Accuracies of ten nearest neighbours: a row a seed, columns such as ("full", "ae")."""
-    wide = read("table_07_latents").pivot(index="seed", columns=["data", "method"], values="neighbours")
+def neighbours(latents: pd.DataFrame) -> pd.DataFrame:
+    """Accuracies of ten nearest neighbours, by the rows of table_07_latents: a row a seed, columns as ("full", "ae").
+
+    Raises :class:`Unmeasured` where one of the four is missing.
+    """
+    wide = latents.pivot(index="seed", columns=["data", "method"], values="neighbours")
     needed = [(data, method) for data in ("full", "few") for method in ("ae", AMD)]
     if missing := [name for name in needed if name not in wide]:
         raise Unmeasured(f"The profile did not run {missing[0]}.")
@@ -196,7 +206,7 @@ def similar_latents_when_trained(read: Read) -> Finding:
     """Accuracies of ten nearest neighbours in latent space, GFE minus AE, paired by seed, differ by less than 0.05.
     Undecided where GFE-amd had less than an epoch.
     """
-    wide = _neighbours(read)
+    wide = neighbours(read("table_07_latents"))
     gap = interval(wide["full", AMD] - wide["full", "ae"])
     verdict = _of_trained_latents(holds(gap, -0.05, 0.05), read)
     return Finding(verdict, f"GFE − AE = {gap}", "Accuracy of ten neighbours, both trained.")
@@ -206,7 +216,7 @@ def gfe_latents_keep_structure(read: Read) -> Finding:
     """GFE's accuracies of ten nearest neighbours, trained minus at 1 % of the data, paired by seed, differ by less than
     0.05. Undecided where the trained one had less than an epoch.
     """
-    wide = _neighbours(read)
+    wide = neighbours(read("table_07_latents"))
     gap = interval(wide["full", AMD] - wide["few", AMD])
     verdict = _of_trained_latents(holds(gap, -0.05, 0.05), read)
     return Finding(verdict, f"trained − 1 % = {gap}", "Accuracy of ten neighbours of GFE's latents.")
@@ -216,7 +226,7 @@ def ae_latents_do_not_cluster(read: Read) -> Finding:
     """At 1 % of the data the AE's ten nearest neighbours name fewer images right than GFE's, paired by seed; and not
     clustering means fewer than half.
     """
-    wide = _neighbours(read)
+    wide = neighbours(read("table_07_latents"))
     gap, right = interval(wide["few", AMD] - wide["few", "ae"]), interval(wide["few", "ae"])
     wrong = Interval(0.5 - right.mean, right.half, right.count)
     return Finding(
