@@ -34,23 +34,22 @@ def new_encoder() -> nn.Module:
 
 if __name__ == "__main__":
     given = arguments(__doc__, "own_decoder", images=8_000).parse_args()
-    out, recipe = new_folder(given.out), gfe.Recipe(batch_size=16)
-    few, test = photographs(200, size=32), photographs(100, size=32, held_out=True)
+    out, few, test = new_folder(given.out), photographs(200, size=32), photographs(100, size=32, held_out=True)
     torch.set_num_threads(1)  # the clock counts the seconds of all threads
     torch.manual_seed(0)
 
-    decoder = new_decoder()
-    warm = gfe.WarmStart(gfe.QuasiNewtonAMD(s_0=1.0, max_trials=3), refresh=100, penalty=1e-4).encoder()
+    decoder, solver = new_decoder(), gfe.QuasiNewtonAMD(s_0=1.0, max_trials=3)
+    warm = gfe.WarmStart(solver, refresh=100, penalty=1e-4).encoder()
     step = gfe.encoding_step(decoder, warm, gfe.ApproximateGradient(), mse, latent_dim=D)
     adam = torch.optim.Adam(decoder.parameters(), 8e-3)
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(adam, given.images // 16)
-    training = gfe.Training(decoder, step, few, recipe=recipe, optimizer=adam, scheduler=cosine)
+    training = gfe.Training(decoder, step, few, optimizer=adam, scheduler=cosine)  # in batches of 16
     training.advance(given.images // 16 * 16)
     z = next(gfe.encode_all(decoder, test, gfe.QuasiNewtonAMD(), mse, latent_dim=D, z0=warm.start)).z
 
     autoencoder = nn.Sequential(new_encoder(), new_decoder())
-    adam, both = torch.optim.Adam(autoencoder.parameters(), 2e-3), gfe.autoencoder_step(autoencoder, mse)
-    beside = gfe.Training(autoencoder, both, few, recipe=recipe, optimizer=adam)
+    adam = torch.optim.Adam(autoencoder.parameters(), 2e-3)
+    beside = gfe.Training(autoencoder, gfe.autoencoder_step(autoencoder, mse), few, optimizer=adam)
     while beside.seconds < training.seconds:
         adam.param_groups[0]["lr"] = 1e-3 * (1 + math.cos(math.pi * beside.seconds / training.seconds))
         beside.advance(beside.images + 320)

@@ -22,10 +22,6 @@ ORDER = (
     ("gfe_core",), ("datasets", "methods"), ("runs",), ("evidence",), ("studies",), ("lessons",), ("site",), ("cli",),
 )  # fmt: skip
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
-BEFORE_THE_ENVIRONMENT = (
-    "__main__", "cli.arguments", "cli.bench_arguments", "cli.endings", "cli.environment", "cli.faults",
-    "cli.inspection", "cli.lab", "cli.parameters", "cli.said", "cli.settings",
-)  # fmt: skip
 
 
 class Import(NamedTuple):
@@ -45,9 +41,13 @@ def name_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def is_module(name: str) -> bool:
+def path_of(name: str) -> Path:
     place = ROOT.joinpath(*name.split("."))
-    return place.with_suffix(".py").exists() or (place / "__init__.py").exists()
+    return place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+
+
+def is_module(name: str) -> bool:
+    return path_of(name).exists()
 
 
 def imports(source: str, module: str) -> list[Import]:
@@ -133,14 +133,31 @@ def test_what_is_allowed_is_not_told():
     assert faults("from gfe_core.amd import AMD", "gfe_core") == []
 
 
-@pytest.mark.parametrize("name", BEFORE_THE_ENVIRONMENT)
-def test_what_runs_before_the_environment_needs_the_standard_library_alone(name):
-    path = ROOT.joinpath("gfe_companion", *name.split(".")).with_suffix(".py")
-    allowed = {f"gfe_companion.{other}" for other in BEFORE_THE_ENVIRONMENT}
-    for line, module, at_once in imports(path.read_text(), f"gfe_companion.{name}"):
-        if at_once:
-            known = module in allowed or module.split(".")[0] in sys.stdlib_module_names
-            assert known, f"{path.name}:{line} imports {module} before there is an environment"
+def reached(start: str) -> list[str]:
+    """The modules of this project that are imported as soon as ``start`` is, by imports of imports, and itself."""
+    waiting, found = [start], []
+    while waiting:
+        if (module := waiting.pop()) not in found:
+            found.append(module)
+            named = imports(path_of(module).read_text(), module)
+            waiting += [name for _, name, at_once in named if at_once and room_of(name)]
+    return sorted(found)
+
+
+BEFORE_THE_ENVIRONMENT = reached("gfe_companion.__main__")
+
+
+@pytest.mark.parametrize("module", BEFORE_THE_ENVIRONMENT)
+def test_what_runs_before_the_environment_needs_the_standard_library_alone(module):
+    path = path_of(module)
+    for line, name, at_once in imports(path.read_text(), module):
+        if at_once and name not in BEFORE_THE_ENVIRONMENT:
+            known = name.split(".")[0] in (*sys.stdlib_module_names, "gfe_companion")
+            assert known, f"{path.name}:{line} imports {name} before there is an environment"
+
+
+def test_all_that_parses_arguments_runs_before_the_environment():
+    assert {"gfe_companion.cli.arguments", "gfe_companion.cli.said"} < set(BEFORE_THE_ENVIRONMENT)
 
 
 def test_it_starts_without_anything_installed():

@@ -1,6 +1,6 @@
 """JupyterLab on the reader's own copies of the notebooks, so that saving there changes nothing that is published.
 
-Standard library only.
+Standard library only, but for what asks the environment once it is there.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def copies(root: Path) -> Path:
         mine, sum_ = folder / path.name, hashlib.sha256(path.read_bytes()).hexdigest()
         if not os.path.lexists(mine):
             part = folder / f".{path.name}.part"
-            shutil.copyfile(path, part)
+            part.write_bytes(_as_opened(path))
             part.rename(mine)
             copied[path.name] = sum_
         elif copied.get(path.name, sum_) != sum_:
@@ -83,6 +83,25 @@ def copies(root: Path) -> Path:
     if older:
         say(f"newer than your copies: {', '.join(older)}")
     return folder
+
+
+def _as_opened(path: Path) -> bytes:
+    """What is in ``path``; a notebook with what JupyterLab writes of its kernel into each that it opens.
+
+    Without that, every notebook would be marked as changed before the reader touches it.
+    """
+    from ipykernel.ipkernel import IPythonKernel
+    from jupyter_client.kernelspec import KernelSpecManager
+
+    content = path.read_bytes()
+    try:
+        notebook = json.loads(content)
+        spec = KernelSpecManager().get_kernel_spec("python3")
+        kernel = {"name": "python3", "display_name": spec.display_name, "language": spec.language}
+        notebook["metadata"] |= {"kernelspec": kernel, "language_info": IPythonKernel.language_info}
+    except (ValueError, LookupError, TypeError):  # it is damaged, or no notebook
+        return content
+    return (json.dumps(notebook, ensure_ascii=False, indent=1) + "\n").encode()
 
 
 def _settings(config: Path) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from joblib import Parallel, delayed
 from joblib.externals.loky import get_reusable_executor
 
+from gfe_companion.cli import peak
 from gfe_companion.cli.endings import end_children
 from gfe_companion.cli.environment import Exit
 from gfe_companion.cli.faults import explain
@@ -64,7 +65,8 @@ def main(options: argparse.Namespace) -> int:
                 return _say(str(error), Exit.ENVIRONMENT)
         if options.plan:
             return _plan(chosen, setting, options)
-        with turn_at(home() / "build" / setting.name, _say) as turn:
+        build = home() / "build" / setting.name
+        with turn_at(build, _say) as turn, peak.noted(build, setting.jobs):
             return _run(chosen, setting, options, turn)
 
 

@@ -27,13 +27,13 @@ DRAWING = ("gfe_companion.studies.", "gfe_companion.evidence.")  # what is follo
 METHOD = "gfe_core."
 # what is imported where no run is read
 NO_RUNS = tuple(f"gfe_companion.runs.{name}" for name in ("profiles", "progress", "sizes"))
-LISTS_ALL = "gfe_companion.studies.needs"  # it imports every study, and draws nothing
 
 
 def drawn_by(name: str, code: Code) -> dict[str, str]:
-    """The digests of the modules that make the figure or table ``name``: the studies that say its name, and what these
+    """The digests of the modules that make the figure or table ``name``.
 
-    import of studies, evidence and the method. What makes and keeps runs is not followed: runs count by themselves.
+    These are the studies that say its name, and what these import of studies, evidence and the method. What makes and
+    keeps runs is not followed: runs count by themselves.
     """
     said = re.compile(rf"""["']{re.escape(name)}["']""".encode())
     drawing = (each for each in code.modules if each.startswith(DRAWING))
@@ -41,9 +41,9 @@ def drawn_by(name: str, code: Code) -> dict[str, str]:
 
 
 def imported_by(notebook: Path, code: Code) -> dict[str, str]:
-    """The digests of the modules of studies, evidence and the method that the cells of ``notebook`` import, and of
+    """The digests of what the cells of ``notebook`` import of studies, evidence and the method, and of what these do.
 
-    what these import of them. Where a cell prints source, the text of what the cells import counts, comments included.
+    Where a cell prints source, the text of what the cells import counts, comments included.
     """
     source = "\n".join(text for kind, text in _told(notebook) if kind == "code")
     tree = ast.parse(re.sub(r"(?m)^([ \t]*)[%!].*$", r"\1pass", source))  # a magic is not Python
@@ -65,7 +65,7 @@ def _followed(modules: list[str], code: Code) -> dict[str, str]:
     waiting, found = list(modules), set()
     while waiting:
         module = waiting.pop()
-        if module in found or module == LISTS_ALL:
+        if module in found:
             continue
         found.add(module)
         if module.endswith("plans"):  # it says which runs there are: these count by what they rest on

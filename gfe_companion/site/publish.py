@@ -14,7 +14,7 @@ from gfe_companion.evidence.claims import NO, PARTLY, YES
 from gfe_companion.evidence.scorecard import THE_PAPER
 from gfe_companion.lessons.playground import make
 from gfe_companion.runs.profiles import ROOT, Setting
-from gfe_companion.site import manifest
+from gfe_companion.site import costs, manifest
 from gfe_companion.studies.results import markdown
 
 BLOCK = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- /\2 -->)", re.DOTALL)
@@ -44,7 +44,8 @@ def publish(executed: Iterable[Path], setting: Setting) -> None:
     if make.ready(setting):
         make.publish(setting)
     for name in PAGES:
-        _put(ROOT / name, with_results((ROOT / name).read_text(encoding="utf-8"), folder))
+        page = with_results((ROOT / name).read_text(encoding="utf-8"), folder)
+        _put(ROOT / name, costs.filled(page, setting))
 
 
 def _put(path: Path, text: str) -> None:

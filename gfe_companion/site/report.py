@@ -16,7 +16,7 @@ from gfe_companion.site.figures import collected
 from gfe_companion.site.front import Damaged, front
 from gfe_companion.site.glossary import PAGE, Glossary
 from gfe_companion.site.pages import Page, framed, headings, imports_of
-from gfe_companion.site.sources import Sources
+from gfe_companion.site.sources import ROOMS, Sources
 from gfe_companion.site.stamps import checksum, made_by
 
 __all__ = ["Damaged", "build"]
@@ -80,9 +80,9 @@ def _write(folder: Path, setting: Setting, notebooks: dict[str, nbformat.Noteboo
 
 
 def _is_newer(index: Path, made_of: list[Path]) -> bool:
-    """Whether the report is newer than ``made_of``, its own code and the sources that it may show."""
-    code = [path for room in ("gfe_core", "gfe_companion", "examples") for path in (ROOT / room).rglob("*.py")]
-    paths = [*made_of, *code, *ASSETS.iterdir(), *(Path(__file__).parent / "templates").iterdir()]
+    """Whether the report is newer than ``made_of``, its own code and all files of the repository that it may show."""
+    rooms = [path for room in (*ROOMS, "notebooks") for path in (ROOT / room).rglob("*")]
+    paths = [*made_of, *(path for path in rooms if path.is_file() and path.suffix != ".pyc")]
     return index.exists() and index.stat().st_mtime > max(map(os.path.getmtime, paths))
 
 

@@ -7,11 +7,12 @@ import pandas as pd
 import torch
 
 from gfe_companion.evidence.adjoint import advantages, mean_advantage
+from gfe_companion.evidence.claims import BATCH
 from gfe_companion.runs.profiles import Setting
 from gfe_companion.runs.progress import over
 from gfe_companion.runs.store import run_grid
 from gfe_companion.studies import borrowed
-from gfe_companion.studies.adjoint_vs_approximate import BATCH, SOLVERS, signed
+from gfe_companion.studies.adjoint_vs_approximate import SOLVERS, signed
 from gfe_companion.studies.adjoint_vs_autograd import relative_error
 from gfe_companion.studies.drawing import WIDTH, plain_ticks
 from gfe_companion.studies.plans import figure3_left
@@ -99,7 +100,7 @@ def say_integral(setting: Setting, left_out: pd.DataFrame) -> Text:
         "*Reading it:* each curve is one decoder. In the left panel time runs to the right. "
         "In the right panel it runs to the left, since the gradient gets smaller with time. "
         f"The share that is dropped peaks at {peak}, "
-        f"and at $\\tau = 10^4$ it is {listed([f'{share:.1%}' for share in longest.share])}. "
+        f"and at $\\tau$ = {TAUS[-1]:,} it is {listed([f'{share:.1%}' for share in longest.share])}. "
         "In the trainings of Figure 3 (left), at the last weights kept, "
         f"it is **{training['fixed grid']:.0%}** on the fixed grid and **{training['AMD']:.0%}** along AMD's steps. "
         "A gradient that is off by such a share can still be a good direction. "
@@ -120,6 +121,6 @@ def say_seen(curves: pd.DataFrame, left_out: pd.DataFrame) -> Text:
         "The advantage of the full adjoint, by which its validation loss lies lower, "
         f"is **{gains['fixed grid']}** on a fixed grid and **{gains['AMD']}** along AMD's steps, "
         "on average over the iterations that both trainings reached. "
-        f"The neglected term has passed its peak before $\\tau = 10^4$ at {past_peak(left_out)} "
+        f"The neglected term has passed its peak before $\\tau$ = {TAUS[-1]:,} at {past_peak(left_out)} "
         f"of {left_out.images.nunique()} stages."
     )

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from gfe_companion.evidence.adjoint import advantages, mean_advantage, times_dearer
-from gfe_companion.evidence.claims import UNDECIDED, holds
+from gfe_companion.evidence.claims import BATCH, UNDECIDED, holds
 from gfe_companion.evidence.intervals import Interval, over_seeds
 from gfe_companion.evidence.paper import paper
 from gfe_companion.methods import UNCAPPED, Look
@@ -29,7 +29,6 @@ from gfe_core.implicit import ImplicitGradient
 from gfe_core.objective import Objective
 from gfe_core.training import Gradient
 
-BATCH = 16  # training images of one batch
 SOLVERS = ("fixed grid", "AMD")  # whose paths the adjoint follows back
 IMPLICIT = ImplicitGradient(gauss_newton=True, damping=1e-6)  # damped, so that no decoder is too flat for it
 LOOKS = {  # of the gradients in Figure 3, in colours that no method has
@@ -125,7 +124,7 @@ def fig3_left(setting: Setting, curves: pd.DataFrame) -> Picture:
             curve = summary[(summary.solver == solver) & (summary.gradient == gradient)]
             draw_mean(axes, curve, look, markersize=4)
         _mark_refusals(axes, curves[curves.solver == solver])
-        axes.set(xlabel="iterations of 16 images", title=above)
+        axes.set(xlabel=f"iterations of {BATCH} images", title=above)
         axes.set_xticks(iterations[:: 1 + len(iterations) // 7])
     panels[0].set_ylabel("validation cross-entropy")
     handles = {

@@ -121,7 +121,7 @@ def table_signs(setting: Setting, errors: pd.DataFrame) -> Table:
         errors,
         errors.map(lambda value: f"{value:.1e}" if isinstance(value, float) else value),
         "The signs of Eq. (3): relative error of the gradient in theta, against autograd through the solver",
-        f"Five random decoders in float64, cross-entropy, RK4 with {setting.profile.drawn_slices // 2} slices. "
+        f"{len(errors)} random decoders, float64, cross-entropy, RK4 with {setting.profile.drawn_slices // 2} slices. "
         "Random data: no data set is involved.",
     )
 

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from gfe_companion.evidence.claims import Rate
+from gfe_companion.evidence.claims import BATCH, Rate
 from gfe_companion.methods import METHODS
 from gfe_companion.runs.profiles import Setting
 from gfe_companion.studies import plans
-from gfe_companion.studies.amd_training import BATCH, histories
+from gfe_companion.studies.amd_training import histories
 from gfe_companion.studies.drawing import WIDTH, wrapped
 from gfe_companion.studies.results import Picture, listed
 
@@ -75,7 +75,8 @@ def rates_of(jumps: pd.DataFrame) -> pd.DataFrame:
     """By method and slices, over all seeds: the rate of jumps in 1,000 iterations, and its upper 95 % Poisson bound."""
     pooled = jumps.groupby(["method", "slices"])[["jumps", "iterations"]].sum()
     pooled["rate"] = 1000 * pooled.jumps / pooled.iterations
-    pooled["bound"] = [1000 * Rate.of(row.jumps, row.iterations).high for row in pooled.itertuples()]
+    rates = map(Rate.of, pooled.jumps, pooled.iterations)
+    pooled["bound"] = [1000 * rate.high for rate in rates]
     return pooled
 
 

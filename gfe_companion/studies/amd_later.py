@@ -9,13 +9,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import NullLocator
 
-from gfe_companion.evidence.claims import EPOCH
+from gfe_companion.evidence.claims import BATCH, EPOCH
 from gfe_companion.evidence.intervals import interval
 from gfe_companion.runs.profiles import Setting
 from gfe_companion.runs.store import run_grid
 from gfe_companion.studies import plans
 from gfe_companion.studies.amd_jumps import JUMP, Grid, drawn_as, grids_of, named, part_of, rates_of
-from gfe_companion.studies.amd_training import BATCH
 from gfe_companion.studies.drawing import WIDTH, plain_ticks, wrapped
 from gfe_companion.studies.results import Picture, Table, Text, listed
 

@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from gfe_companion.evidence.claims import BATCH
 from gfe_companion.evidence.intervals import over_seeds
 from gfe_companion.methods import METHODS
 from gfe_companion.runs.profiles import Setting
@@ -16,7 +17,6 @@ from gfe_companion.studies import plans
 from gfe_companion.studies.drawing import WIDTH, draw_mean, spread, wrapped
 from gfe_companion.studies.results import Picture, listed
 
-BATCH = 16  # images of an iteration
 GFE = "gfe"  # with which the others are compared
 
 

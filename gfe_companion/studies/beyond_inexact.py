@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from gfe_companion.evidence.claims import BATCH
 from gfe_companion.methods import METHODS
 from gfe_companion.runs.profiles import Setting
 from gfe_companion.runs.progress import over
@@ -26,7 +27,6 @@ from gfe_core.objective import Objective
 from gfe_core.warm import WarmEncoder
 
 EXACT = LevenbergMarquardt(tolerance=1e-6, first=None)
-BATCH = 16  # images of an iteration
 TRIALS = (1, 2, 3, 5, 8, 12, 20, 40, 80)
 FEW, MORE, MANY = 5, 20, 200  # trials: of the training, of a patient one, and for the best that can be had
 STOPPED = ("warm_quasi_newton", "quasi_newton", "nesterov_amd", "gfe_amd_uncapped")  # after so many trials

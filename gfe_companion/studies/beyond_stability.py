@@ -112,9 +112,10 @@ def table_stability(setting: Setting, stability: pd.DataFrame) -> Table:
                 "mean norm of z": f"{group.norm.mean():.3g}",
             }
         rows.append(row)
+    trials = FAST.solver.max_trials  # type: ignore[attr-defined]
     notes = (
         f"Mean ± 95 % interval over the seeds that did not collapse, of {seeds_said(setting)}; the first "
-        f"{setting.profile.optimum_images} test images. “None”: five warm trials, constant rate."
+        f"{setting.profile.optimum_images} test images. “None”: {trials} warm trials, constant rate."
     )
     title = f"Remedies after {setting.profile.stability_images:,} training images"
     return Table("table_08_stability", stability[COLUMNS], pd.DataFrame(rows).fillna("-"), title, notes)

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from gfe_companion.datasets import REGISTRY
-from gfe_companion.evidence.claims import Unmeasured
+from gfe_companion.evidence.claims import BATCH, Unmeasured
 from gfe_companion.evidence.claims.learning import to_equal_loss
 from gfe_companion.evidence.intervals import Interval, interval, over_seeds
 from gfe_companion.evidence.scorecard import beside
@@ -23,7 +23,6 @@ from gfe_companion.studies.same_images import beside_ae
 
 DATASETS: tuple[str, ...] = tuple(REGISTRY)
 AE, GFE = "ae", "gfe_amd_uncapped"  # the two that every profile runs, and that sentences compare
-BATCH = 16  # images of an iteration
 
 
 def needs(setting: Setting) -> list[RunConfig]:

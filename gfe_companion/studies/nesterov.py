@@ -24,7 +24,8 @@ END = 12.0  # time to which the quadratic is followed: about two swings
 STEPS = (0.3, 0.03)  # steps s of Nesterov's method there
 FIRST_SLICE = 0.1  # h, the length of the slice in which the guards are compared
 GUARDS = (1e-5, 1e-3, 1e-2, 1e-1, 1.0)  # values of eps
-OURS, BESSEL = "gfe_core.nesterov, 100 slices", "Bessel form of the flow"
+SLICES = 100  # of our solver there
+OURS, BESSEL = f"gfe_core.nesterov, {SLICES} slices", "Bessel form of the flow"
 
 
 def needs(setting: Setting) -> list[RunConfig]:
@@ -55,7 +56,7 @@ def bessel(t: np.ndarray | float) -> np.ndarray:
 def origin(method: Callable[[float], list[float]]) -> pd.DataFrame:
     """The closed form, our solver and ``method`` (step s -> its points) on the quadratic: columns t, z, what."""
     t = np.linspace(1e-6, END, 300)
-    path = Nesterov(END, slices=100, eps=1e-9).encode(quadratic(), record=True).path
+    path = Nesterov(END, slices=SLICES, eps=1e-9).encode(quadratic(), record=True).path
     assert path is not None
     frames = [
         pd.DataFrame({"t": t, "z": bessel(t), "what": BESSEL}),
@@ -89,11 +90,12 @@ def fig_origin(walks: pd.DataFrame) -> Picture:
     axes.axhline(1, color="gray", linewidth=0.8)
     axes.set(xlabel="time $t$ (for the method: $k\\sqrt{s}$)", ylabel="$z$")
     found = "Nesterov's method approaches its flow as its step gets smaller"
-    axes.set_title(found if approaches(walks) else "Nesterov's method and its flow on a quadratic")
+    title = found if approaches(walks) else "Nesterov's method and its flow on a quadratic"
+    axes.set_title(title)
     figure.legend(loc="outside lower center", ncols=2, fontsize=8)
     alt = (
-        "The position against time on a quadratic: Nesterov's method approaches the flow as its step gets smaller, "
-        f"and our solver lies on the Bessel form within {furthest(walks):.0e}. "
+        f"The position against time on a quadratic. {title}; our solver lies on the Bessel form within "
+        f"{furthest(walks):.0e}. "
         "All of them overshoot the minimum and come back."
     )
     return Picture("fig_03_origin", figure, alt, walks)

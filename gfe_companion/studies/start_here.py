@@ -57,8 +57,8 @@ def fig_idea(setting: Setting) -> Picture:
     said = f"one start for {IMAGES} test images, whose mean loss falls from {first:.2f} to {last:.2f}"
     figure.suptitle(wrapped(f"{setting.load().title}: {said}"), fontsize="medium")
     alt = (
-        f"Four rows of reconstructions. The first column, D(0), is the same picture in all of them; to the right each "
-        f"sharpens into its own image. {said.capitalize()}, by a decoder that learned from {seen:,} images."
+        f"{IMAGES} rows of reconstructions. The first column, D(0), is the same picture in all of them; to the right "
+        f"each sharpens into its own image. {said.capitalize()}, by a decoder that learned from {seen:,} images."
     )
     numbers = [
         {"image": image, "t": path.t[rows[image], image].item(), "loss": path.loss[rows[image], image].item()}

@@ -12,16 +12,23 @@ from gfe_companion.runs.profiles import ROOT
 NEEDED = ("bash", "dirname", "env")
 
 
-@pytest.fixture
-def call(tmp_path):
-    """Calls a copy of the script where there is no browser, and pip and apt-get do as they are told."""
-    root, programs = tmp_path / "root", tmp_path / "bin"
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A copy of the script and of what it calls, beside a link to this environment."""
+    root = tmp_path_factory.mktemp("root")
     shutil.copytree(ROOT / "gfe_companion" / "cli", root / "gfe_companion" / "cli")
     (root / "gfe_companion" / "__init__.py").touch()
     (root / ".ci").mkdir()
     for name in (".ci/browser", "pyproject.toml", "requirements.lock", "environment.yml"):
         shutil.copy(ROOT / name, root / name)
     (root / ".venv").symlink_to(sys.prefix)
+    return root
+
+
+@pytest.fixture
+def call(root, tmp_path):
+    """Calls the script where there is no browser, and pip and apt-get do as they are told."""
+    programs = tmp_path / "bin"
     programs.mkdir()
     for name in NEEDED:
         (programs / name).symlink_to(shutil.which(name))

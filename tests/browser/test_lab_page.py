@@ -108,7 +108,7 @@ class Opened:
 
         def saved():
             self.menu("File", "Save Notebook")
-            self.page.wait_for_timeout(500)
+            self.page.wait_for_timeout(2000)  # saving is work too, for the browser and the server
             with suppress(ValueError):  # it is being written
                 cells = [cell for cell in json.loads(self.path.read_text())["cells"] if cell["cell_type"] == "code"]
                 return cells if all(cell["execution_count"] for cell in cells) else None
@@ -130,6 +130,7 @@ def test_page_00_is_open_and_notebook_01_runs_from_the_menu(browser, lab):
     before = changed()
     with reader(browser, lab) as (page, folder):
         screen(page, "start_page")
+        assert page.locator(".lm-TabBar-tab").count() and not page.locator(".lm-TabBar-tab.jp-mod-dirty").count()
         notebook = Opened(page, folder, "01_encoding_as_gradient_flow.ipynb")
         for word, new in PARAMETERS.items():
             notebook.replace(word, new)

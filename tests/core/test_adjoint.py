@@ -9,11 +9,11 @@ from conftest import Counting, linear_problem, mlp, orders, problems, quadratic,
 from hypothesis import given, reject
 from hypothesis import strategies as st
 from numpy.polynomial.legendre import leggauss
+from tensors import draw, encoded, flat, relative
 from torch import nn
 
 from gfe_core.adjoint import AdjointGradient, ApproximateGradient, TooCoarse, integral
 from gfe_core.amd import AMD
-from gfe_core.encoding import Encoding
 from gfe_core.fixed_grid import FixedGrid, rk4
 from gfe_core.models import Decoder
 from gfe_core.nesterov import Nesterov
@@ -30,12 +30,6 @@ FLOWS = {
     "AMD": lambda slices: AMD(tau=2.0, s_0=2 / slices, s_max=4 / slices, tolerance=0.0),
     "AMD, stopped": lambda slices: AMD(tau=1e3, s_0=0.5, s_max=50.0, tolerance=0.05, max_steps=slices),
 }
-
-
-def encoded(z):
-    """An encoding that ended at z; the approximate gradient needs nothing else of it."""
-    count = torch.zeros(len(z), dtype=torch.int64)
-    return Encoding(z, z.new_zeros(len(z)), z.new_zeros(len(z)), count, count, 0)
 
 
 def unrolled(objective, solver, path):
@@ -72,14 +66,6 @@ def unrolled(objective, solver, path):
 
 def steps(times):
     return [(t, later - t) for t, later in zip(times, times[1:], strict=False)]
-
-
-def flat(tensors):
-    return torch.cat([tensor.reshape(-1) for tensor in tensors])
-
-
-def relative(ours, reference):
-    return float((flat(ours) - flat(reference)).norm() / flat(reference).norm())
 
 
 def problem_of(loss, seed, between=nn.ELU, batch=4):
@@ -230,10 +216,6 @@ def test_a_batch_has_the_sum_of_its_images_gradients(problem, flow):
 
 
 # --- through wrappers
-
-
-def draw(*shape, seed):
-    return torch.randn(*shape, generator=seeded(seed), dtype=torch.float64)
 
 
 Z0, ONE, EACH = draw(4, 3, seed=2), 0.5 * draw(3, 3, seed=3), 0.5 * draw(4, 3, 3, seed=4)

@@ -9,6 +9,7 @@ from itertools import pairwise
 import pytest
 import torch
 from conftest import linear_problem, mlp, quadratic, seeded
+from tensors import encoded, flat, relative
 from torch import Tensor, nn
 
 from gfe_core import encoding_step
@@ -33,12 +34,6 @@ def problem_of(loss=bce, seed=4, dtype=torch.float64) -> Objective:
     )
 
 
-def encoded(z: Tensor) -> Encoding:
-    """An encoding that ended at z; nothing else of it is needed."""
-    count = torch.zeros(len(z), dtype=torch.int64)
-    return Encoding(z, z.new_zeros(len(z)), z.new_zeros(len(z)), count, count, 0)
-
-
 def minimiser(inner: Landscape, near: Tensor | None = None) -> Tensor:
     """Where the gradient of ``inner`` is zero up to rounding: quasi-Newton, then Newton's own steps."""
     z = QuasiNewtonAMD(tolerance=0.0, max_trials=300).encode(inner).z.flatten(1) if near is None else near
@@ -48,14 +43,6 @@ def minimiser(inner: Landscape, near: Tensor | None = None) -> Tensor:
         columns = [inner.vector_jacobian(z, unit.expand_as(z))[0] for unit in units]
         z = z - torch.linalg.solve(torch.stack(columns, dim=2), gradient)
     return z
-
-
-def flat(tensors) -> Tensor:
-    return torch.cat([tensor.reshape(-1) for tensor in tensors])
-
-
-def relative(ours, reference) -> float:
-    return float((flat(ours) - flat(reference)).norm() / flat(reference).norm())
 
 
 def directions(decoder: nn.Module, count: int) -> list[list[Tensor]]:

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from conftest import mlp, seeded
+from tensors import reloaded
 from torch import nn
 
 from gfe_companion.datasets import Source, load
@@ -323,13 +324,6 @@ def ours(optimizer="adam", scheduler="none", accumulate=1, solver=SOLVER, seed=0
         model, step, POOL12, seeded(seed), SMALL, optimizer=own, scheduler=SCHEDULERS[scheduler](own),
         accumulate=accumulate, **settings,
     )  # fmt: skip
-
-
-def reloaded(state):
-    file = io.BytesIO()
-    torch.save(state, file)
-    file.seek(0)
-    return torch.load(file, weights_only=True)
 
 
 WARM = WarmStart(QuasiNewtonAMD(s_0=1.0, tolerance=0.0, max_trials=3), refresh=3)

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from conftest import linear_problem, mlp, quadratic, seeded
+from tensors import draw
 from torch import Tensor
 
 from gfe_companion.lessons.playground.watched import Watched
@@ -16,10 +17,6 @@ from gfe_core.prior import Prior
 from gfe_core.wrappers import Moved, Penalised, Wrapped
 
 IMAGES, LATENTS, PIXELS, PENALTY = 4, 3, 7, 0.3
-
-
-def draw(*shape: int, seed: int) -> Tensor:
-    return torch.randn(*shape, generator=seeded(seed), dtype=torch.float64)
 
 
 def objective(loss=bce) -> Objective:

@@ -3,9 +3,12 @@
 import io
 import json
 import os
+import platform
+import sys
 import time
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from gfe_companion.cli import lab
@@ -49,6 +52,28 @@ def test_copies_are_made_where_missing_and_never_overwritten(root, capsys):
     (folder / lab.COPIED).write_text("[1")
     lab.copies(root)
     assert (folder / "01_one.ipynb").read_text() == "mine"
+
+
+def test_a_copy_names_the_kernel_as_jupyterlab_does(root):
+    """Else JupyterLab would write that into it as it opens, and mark it as changed."""
+    cell = {"cell_type": "markdown", "id": "a", "metadata": {}, "source": ["\u03c4"]}
+    published = {"cells": [cell], "metadata": {"gfe": {"datasets": []}}, "nbformat": 4, "nbformat_minor": 5}
+    (root / "notebooks" / "01_one.ipynb").write_text(json.dumps(published))
+    copy = json.loads((lab.copies(root) / "01_one.ipynb").read_text())
+    told = copy["metadata"].pop("kernelspec"), copy["metadata"].pop("language_info")
+    spec = json.loads((Path(sys.prefix) / "share/jupyter/kernels/python3/kernel.json").read_text())
+    assert told[0] == {"name": "python3"} | {name: spec[name] for name in ("display_name", "language")}
+    assert told[1]["version"] == platform.python_version() and told[1]["name"] == "python"
+    assert copy == published
+
+
+@pytest.mark.parametrize("name", lab.SETTINGS)
+def test_its_settings_are_those_that_jupyterlab_knows(name):
+    """By the schemas that it has of them."""
+    schemas = Path(sys.prefix) / "share" / "jupyter" / "lab" / "schemas" / "@jupyterlab"
+    schema = json.loads((schemas / f"{name}.json").read_text())
+    assert set(lab.SETTINGS[name]) <= set(schema["properties"])
+    jsonschema.validate(lab.SETTINGS[name], schema)
 
 
 def test_it_is_for_this_machine_alone_and_its_arguments_reach_it(root, became, monkeypatch):

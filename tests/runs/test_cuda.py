@@ -3,13 +3,13 @@
 Float64 is held to 1e-9 of the loss, float32 to 1e-3. Draws are always made on the CPU, so that seeds mean the same.
 """
 
-import io
 from copy import deepcopy
 from dataclasses import replace
 
 import pytest
 import torch
 from conftest import mlp, seeded
+from tensors import reloaded
 
 from gfe_companion.cli import bench, bench_trainings
 from gfe_companion.datasets import Source, load
@@ -75,13 +75,6 @@ def alike(ours, theirs, rtol=1e-9, atol=1e-12):
     assert ours.device.type == DEVICE
     assert theirs.device.type == "cpu"
     torch.testing.assert_close(ours.cpu(), theirs, rtol=rtol, atol=atol)
-
-
-def saved_and_loaded(state):
-    file = io.BytesIO()
-    torch.save(state, file)
-    file.seek(0)
-    return torch.load(file, weights_only=True)
 
 
 # --- encoding
@@ -190,9 +183,9 @@ def test_saved_and_continued_is_uninterrupted(solver):
     whole.advance(12)
     expected = whole.advance(24)
     first.advance(12)
-    second.load_state_dict(saved_and_loaded(first.state_dict()))
+    second.load_state_dict(reloaded(first.state_dict()))
     if isinstance(solver, WarmStart):
-        learns.load_state_dict(saved_and_loaded(knows.state_dict()))
+        learns.load_state_dict(reloaded(knows.state_dict()))
     assert second.advance(24) == pytest.approx(expected, rel=1e-9)
 
 
@@ -225,7 +218,7 @@ def test_an_auto_decoder_is_trained_alike():
     ours, theirs = trained
     assert ours.advance(20) == pytest.approx(theirs.advance(20), rel=1e-8)
     alike(stores[0].table.weight.detach(), stores[1].table.weight.detach(), 1e-4, 1e-6)  # Adam magnifies rounding
-    stores[0].load_state_dict(saved_and_loaded(stores[0].state_dict()))
+    stores[0].load_state_dict(reloaded(stores[0].state_dict()))
     assert ours.advance(40) == pytest.approx(theirs.advance(40), rel=1e-8)
 
 
@@ -254,7 +247,7 @@ def test_a_stack_is_saved_and_continued():
     whole.advance(12)
     expected = whole.advance(24)
     first.advance(12)
-    second.load_state_dict(saved_and_loaded(first.state_dict()))
+    second.load_state_dict(reloaded(first.state_dict()))
     torch.testing.assert_close(second.advance(24), expected, rtol=1e-9, atol=0.0)
 
 

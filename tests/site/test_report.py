@@ -1,6 +1,7 @@
 """The report reads without a network, and what is published is what was executed."""
 
 import base64
+import os
 import re
 
 import nbformat
@@ -65,6 +66,23 @@ def test_the_report_is_a_page_for_each_notebook_and_an_index(setting, tmp_path):
         assert said in pages["index.html"]
     before = index.stat().st_mtime_ns
     assert report.build(setting).stat().st_mtime_ns == before, "nothing changed, nothing to do"
+
+
+SHOWN = "gfe_core/amd.py gfe_companion/evidence/paper.toml gfe_companion/site/assets/report.css"
+SHOWN += " gfe_companion/lessons/playground/pen.js gfe_companion/lessons/playground/weights.bin notebooks/one.ipynb"
+
+
+@pytest.mark.parametrize("changed", SHOWN.split())
+def test_whatever_it_shows_makes_it_anew(changed, tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "ROOT", tmp_path)
+    for name in (changed, "index.html", "gfe_core/__pycache__/amd.cpython-311.pyc"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    for name, seconds in ((changed, 100), ("index.html", 200)):
+        os.utime(tmp_path / name, (seconds, seconds))
+    assert report._is_newer(tmp_path / "index.html", []), "what Python compiled is not shown"
+    os.utime(tmp_path / changed, (300, 300))
+    assert not report._is_newer(tmp_path / "index.html", [])
 
 
 def test_the_report_leaves_out_the_cell_that_installs(setting, tmp_path):

@@ -1,12 +1,10 @@
 """Notebook 02's studies, where a number can be had by hand or in closed form."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from gfe_companion.runs.profiles import Setting
 from gfe_companion.studies import adjoint_neglected, adjoint_vs_autograd, adjoint_vs_implicit
 from gfe_companion.studies import adjoint_vs_approximate as study
 from gfe_core.amd import AMD
@@ -14,12 +12,6 @@ from gfe_core.fixed_grid import FixedGrid
 from gfe_core.models import Decoder
 from gfe_core.nesterov import Nesterov
 from gfe_core.objective import Objective
-
-
-@pytest.fixture
-def setting():
-    yield Setting.of("smoke", "embedded", device="cpu")
-    plt.close("all")
 
 
 class Scale(torch.nn.Module):

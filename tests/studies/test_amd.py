@@ -9,16 +9,10 @@ import torch
 from scipy.optimize import brentq
 
 from gfe_companion.methods import FLOW_TAU
-from gfe_companion.runs.profiles import Setting
 from gfe_companion.studies import amd, amd_stiffness, amd_training
 from gfe_core.amd import AMD
 from gfe_core.fixed_grid import FixedGrid
 from gfe_core.objective import Objective
-
-
-@pytest.fixture
-def setting():
-    return Setting.of("smoke", "embedded", device="cpu")
 
 
 class Scale(torch.nn.Module):

@@ -2,19 +2,12 @@
 
 import math
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
 from gfe_companion.runs.profiles import Setting
 from gfe_companion.studies import amd_jumps, amd_later, amd_training, plans
-
-
-@pytest.fixture
-def setting():
-    yield Setting.of("smoke", "embedded", device="cpu")
-    plt.close("all")
 
 
 def training(method, slices, seed, losses):

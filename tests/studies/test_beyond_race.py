@@ -2,22 +2,14 @@
 
 from dataclasses import replace
 
-import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 from matplotlib.colors import to_rgba
 
 from gfe_companion.methods import METHODS, UNCAPPED, Entrant, Look, Method, entrants
 from gfe_companion.methods.baselines import AdamEncoder
-from gfe_companion.runs.profiles import Setting
 from gfe_companion.studies import beyond_plans
 from gfe_companion.studies import beyond_race as racing
-
-
-@pytest.fixture
-def setting():
-    yield Setting.of("smoke", "embedded", device="cpu")
-    plt.close("all")
 
 
 @pytest.fixture

@@ -3,13 +3,11 @@
 from dataclasses import replace
 from types import SimpleNamespace
 
-import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 import torch
 
 from gfe_companion.datasets import REGISTRY, Embedded, Entry, Split
-from gfe_companion.runs.profiles import Setting
 from gfe_companion.studies import converged_gains as gains
 from gfe_companion.studies import converged_models as study
 from gfe_companion.studies import converged_pictures as pictures
@@ -19,12 +17,6 @@ from gfe_companion.studies.same_images import beside_ae
 LONG = "WWWW, a data set with a name that nobody would want to write above a panel, 1,234,567 images"
 LOSSES = {"ae": 0.2, "gfe_amd_uncapped": 0.1, "ae_then_amd": 0.15, "gfe_fast": 0.08, "gfe_fast_long": 0.05}
 ONCE = ("gfe_amd_uncapped", "gfe_fast")  # one epoch
-
-
-@pytest.fixture
-def setting():
-    yield Setting.of("smoke", "embedded", device="cpu")
-    plt.close("all")
 
 
 @pytest.fixture

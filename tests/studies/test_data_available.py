@@ -13,11 +13,6 @@ from gfe_companion.studies import data_plans as plans
 LOSSES = {("ae", "own"): 0.2, ("ae", "optimum"): 0.15, ("gfe_fast", "own"): 0.1, ("gfe_fast", "optimum"): 0.09}
 
 
-@pytest.fixture
-def setting():
-    return Setting.of("smoke", "embedded", device="cpu")
-
-
 def made(reference, seeds=2, last=False):
     """Two points of every training on fewer, on ``reference`` and on more images, the second of them chosen."""
     rows = [

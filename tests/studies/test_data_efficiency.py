@@ -7,15 +7,9 @@ import pandas as pd
 import pytest
 
 from gfe_companion.methods import METHODS, UNCAPPED, Look, Method
-from gfe_companion.runs.profiles import Setting
 from gfe_companion.studies import data_efficiency as study
 from gfe_companion.studies import plans
 from gfe_companion.studies.same_images import beside_ae
-
-
-@pytest.fixture
-def setting():
-    return Setting.of("smoke", "embedded", device="cpu")
 
 
 @pytest.fixture

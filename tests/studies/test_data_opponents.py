@@ -12,11 +12,6 @@ from gfe_companion.studies import data_plans as plans
 from tests.studies.test_data_available import made
 
 
-@pytest.fixture
-def setting():
-    return Setting.of("smoke", "embedded", device="cpu")
-
-
 def watched(reference=240):
     runs = made(reference)
     return runs.assign(validation=[0.1 + 0.01 * seed for seed in runs.seed])

@@ -5,15 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gfe_companion.runs.profiles import Setting
 from gfe_companion.studies import nesterov as study
 from gfe_companion.studies import nesterov_on_images
 from gfe_core.models import Decoder
-
-
-@pytest.fixture
-def setting():
-    return Setting.of("smoke", "embedded", device="cpu")
 
 
 def losses(first, second):

@@ -1,19 +1,11 @@
 """Notebook 07's study, where a number can be had by hand or in closed form."""
 
-import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
-from gfe_companion.runs.profiles import Setting
 from gfe_companion.studies import tsne as study
 
 MEASURES = {"neighbours": 0.5, "probe": 0.5, "silhouette": 0.1, "trustworthiness": 0.9}
-
-
-@pytest.fixture
-def setting():
-    yield Setting.of("smoke", "embedded", device="cpu")
-    plt.close("all")
 
 
 def measured(neighbours):

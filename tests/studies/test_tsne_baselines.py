@@ -1,23 +1,16 @@
 """Notebook 07's comparisons: the rule against untrained networks, what is encoded, and what the page says."""
 
-import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 import torch
 
 from gfe_companion.evidence.intervals import interval
-from gfe_companion.runs.profiles import ROOT, Setting
+from gfe_companion.runs.profiles import ROOT
 from gfe_companion.studies import tsne_baselines as study
 from gfe_core.amd import AMD
 from gfe_core.models import AutoEncoder
 
 PUBLISHED = ROOT / "figures" / "paper"
-
-
-@pytest.fixture
-def setting():
-    yield Setting.of("smoke", "embedded", device="cpu")
-    plt.close("all")
 
 
 def measured(shares, seeds=3):

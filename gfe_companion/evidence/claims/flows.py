@@ -212,7 +212,7 @@ def stiff(read: Read) -> Finding:
     return Finding(
         all_of(for_an_epoch(part, iterations) for part in parts),
         f"step {shorter:.1f} times shorter, {bound:.2f} times the bound of stability",
-        f"From the untrained decoder to {iterations:,} iterations of 16 images.",
+        f"From the untrained decoder to {iterations:,} iterations of {BATCH} images.",
     )
 
 
@@ -226,5 +226,5 @@ def adaptive_solvers_take_exorbitant_time(read: Read) -> Finding:
     return Finding(
         all_of([holds(ratio, 1), for_an_epoch(holds(ratio, 10), images // BATCH)]),
         f"gradients an image, dopri5 / literal AMD: {ratio:.1f}",
-        f"After {images // BATCH:,} iterations of 16 images; an epoch has {EPOCH:,}.",
+        f"After {images // BATCH:,} iterations of {BATCH} images; an epoch has {EPOCH:,}.",
     )
