@@ -40,7 +40,7 @@ def row_of(setting: Setting, notebooks: list[Path]) -> str:
     size = sum(map(_size, [build, setting.figures, *map(folder_of, configs)]))
     beside = f"{setting.jobs} runs side by side" if setting.jobs > 1 else "one run after another"
     memory = peak_in(build, setting.jobs)
-    cells = [in_words(seconds) + f", {beside}", _gigabytes(memory) if memory else "not measured", _gigabytes(size)]
+    cells = [in_words(seconds) + f", {beside}", _gigabytes(memory) if memory else "unknown", _gigabytes(size)]
     return f"| `{setting.profile.name}` | {' | '.join(cells)} |"
 
 

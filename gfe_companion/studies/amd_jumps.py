@@ -75,8 +75,7 @@ def rates_of(jumps: pd.DataFrame) -> pd.DataFrame:
     """By method and slices, over all seeds: the rate of jumps in 1,000 iterations, and its upper 95 % Poisson bound."""
     pooled = jumps.groupby(["method", "slices"])[["jumps", "iterations"]].sum()
     pooled["rate"] = 1000 * pooled.jumps / pooled.iterations
-    rates = map(Rate.of, pooled.jumps, pooled.iterations)
-    pooled["bound"] = [1000 * rate.high for rate in rates]
+    pooled["bound"] = [1000 * Rate.of(row.jumps, row.iterations).high for row in pooled.itertuples()]
     return pooled
 
 

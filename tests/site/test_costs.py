@@ -45,7 +45,7 @@ def test_a_row_of_what_was_measured(setting, tmp_path):
     assert row(setting, "01_one", "02_two") == "| `smoke` | 65 min, 2 runs side by side | 1.7 GB | 1.5 GB |"
     assert row(setting, "01_one", "03_three") == "", "not every notebook was executed"
     (tmp_path / "build" / "smoke" / costs.PEAK).write_text('{"bytes": 9, "jobs": 16}')
-    assert "| not measured | 1.5 GB |" in row(setting, "01_one", "02_two"), "with others side by side"
+    assert "| unknown | 1.5 GB |" in row(setting, "01_one", "02_two"), "with others side by side"
 
 
 def test_only_the_profiles_own_row_is_filled_in(setting, monkeypatch):
