@@ -83,12 +83,12 @@ def say_trainers(compared: pd.DataFrame) -> Text:
         f"**By validation images.** No other encoder beats these in both time and loss: {shown}. "
         f"The one of this page, *{plans.ACCELERATED}*, {ours}. "
         f"More than {100 * MUCH:g} % above its validation loss lie: {worse}. "
-        f"Twenty warm trials in place of five change it by {above[plans.PATIENT]:+.1%}, "
+        f"*{plans.PATIENT}* in its place changes it by {above[plans.PATIENT]:+.1%}, "
         f"for {_times_as_long(compared):.1f} times the seconds."
     )
 
 
 def _times_as_long(compared: pd.DataFrame) -> float:
-    """The seconds of twenty warm trials over those of five."""
+    """The seconds of the patient encoder over those of the one of this page."""
     seconds = compared.groupby("trainer").seconds.mean()
     return float(seconds[plans.PATIENT] / seconds[plans.ACCELERATED])
