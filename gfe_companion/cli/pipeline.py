@@ -7,7 +7,7 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -177,13 +177,17 @@ def _execute(chosen: list[Notebook], setting: Setting, options: argparse.Namespa
     One after another, as cells time what they do; side by side in the smoke profile, where no time means anything.
     What reads the others' figures comes last.
     """
-    failed = threading.Event()
+    failed, ended = threading.Event(), threading.Event()
+
+    def tell(line: str) -> None:
+        if not ended.is_set():  # after "interrupted" nothing more is said
+            say(line)
 
     def execute(notebook: Notebook) -> str:
         if failed.is_set() and not options.keep_going:
             return ""
         turn.at(notebook.path.stem)
-        error = _executed(notebook, options)
+        error = _executed(notebook, options, tell)
         if error:
             failed.set()
         return error
@@ -196,24 +200,25 @@ def _execute(chosen: list[Notebook], setting: Setting, options: argparse.Namespa
             for error in filter(None, beside(delayed(execute)(notebook) for notebook in part)):
                 _say(error)
     except BaseException:
+        ended.set()
         end_children()
         raise
     return not failed.is_set()
 
 
-def _executed(notebook: Notebook, options: argparse.Namespace) -> str:
-    """Do what is to be done for ``notebook``. Returns "", or one sentence that says why that failed."""
+def _executed(notebook: Notebook, options: argparse.Namespace, tell: Callable[[str], None]) -> str:
+    """Do what is to be done for ``notebook``, and ``tell`` it. Returns "", or one sentence that says why it failed."""
     stem = notebook.path.stem
     try:
         why = "--force" if options.force else notebook.why()
         if not why:
-            _say(f"{stem}: nothing to do")
+            tell(f"{stem}: nothing to do")
             return ""
         started = time.perf_counter()
-        _say(f"{stem}: running ({options.profile} profile; {why})")
+        tell(f"{stem}: running ({options.profile} profile; {why})")
         if error := notebook.execute(options.timeout):
             return error
-        _say(f"{stem}: done in {time.perf_counter() - started:.0f} s")
+        tell(f"{stem}: done in {time.perf_counter() - started:.0f} s")
         return ""
     except BrokenPipeError:  # nobody reads what this call says
         raise

@@ -517,7 +517,8 @@ def test_every_import_is_a_direct_package_and_the_probe_looks_for_each():
         sources += [re.sub(r"(?m)^\s*[%!].*$", "pass", "".join(cell["source"])) for cell in cells]
     local = {path.stem for path in (ROOT / "tests").rglob("*") if path.suffix in ("", ".py")} | set(folders)
     direct = {MODULE.get(name, name) for name in of_project() - OPTIONAL} | {"packaging"}  # pytest's own, for this file
-    unasked = {name.replace("-", "_") for name in OPTIONAL | PEERS | BROWSER} | {"fontTools"}  # matplotlib brings it
+    brought = {"fontTools", "jsonschema"}  # by matplotlib and JupyterLab
+    unasked = {name.replace("-", "_") for name in OPTIONAL | PEERS | BROWSER} | brought
     foreign = set().union(*map(imported, sources)) - set(sys.stdlib_module_names) - local - unasked
     assert "torch" in foreign
     assert foreign <= direct, f"not in pyproject.toml, environment.yml: {sorted(foreign - direct)}"

@@ -122,7 +122,7 @@ def test_words_of_page_00_are_explained_where_they_first_stand(site):
     symbols = soup.select("a.term:has(> math)")
     assert symbols and all(term["aria-label"] for term in symbols)
     assert not soup.select("pre a.term, h2 a.term, a a.term, code a.term")
-    (basin,) = (term for term in terms if term.get_text() == "basin")
+    basin = next(term for term in terms if term.get_text() == "basin")
     assert "all starts" in soup.find(id=basin["aria-describedby"]).get_text()
     assert pages[folder / "00_start_here.html"].find(id=basin["href"].partition("#")[2]).name == "tr"
 

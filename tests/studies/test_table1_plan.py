@@ -27,7 +27,7 @@ def test_some_are_tested_on_fewer_images_spread_evenly_over_those_of_the_others(
         assert test.count - fewer.every <= taken[-1] < test.count
     tests = plans.table1(Setting.of("paper", "embedded", device="cpu")).set_index("method").config
     for few in ("gfe_amd", "ae_then_amd"):
-        assert {(test.count, test.every) for test in tests[few]} == {(2000, 5)}
+        assert {(test.count, test.every) for test in tests[few]} == {(1000, 10)}
     assert {(test.count, test.every) for test in tests.drop(["gfe_amd", "ae_then_amd"])} == {(10_000, 1)}
 
 
