@@ -90,7 +90,7 @@ def say_cost(cost: pd.DataFrame) -> Text:
     both = ", and ".join(parts)
     return Text(
         f"*Reading it:* in all, the adjoint takes {both}. The paper speaks of "
-        f"$\\mathcal{{O}}({paper()['adjoint']['cost']}N)$ passes against $\\mathcal{{O}}(N)$. "
+        f"$O({paper()['adjoint']['cost']}N)$ passes against $O(N)$. "
         "RK4 spends eight passes a slice on the flow, so that the adjoint's four weigh less there; "
         "and a pass back through a backward pass takes longer than a forward one."
     )
