@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import textwrap
 from typing import Any
 
@@ -18,6 +19,8 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from gfe_companion.methods import Look
 
 WIDTH = 6.4  # inches; a text column on screen and on paper
+SHORT = re.compile(r"\([^()]{1,24}\)|\d %")  # what a line never breaks in: an interval, a percentage
+HOLDS = "\N{NO-BREAK SPACE}"
 
 
 def style() -> None:
@@ -66,10 +69,14 @@ def spread(*seeds: int) -> str:
 
 
 def wrapped(title: str, inches: float = WIDTH, size: float | str = "medium") -> str:
-    """``title`` in lines that are at most ``inches`` wide at the font's ``size``, so that it stays in its picture."""
+    """``title`` in lines that are at most ``inches`` wide at the font's ``size``, so that it stays in its picture.
+
+    Short brackets and percentages stay on one line.
+    """
     font = FontProperties(size=size)
+    held = SHORT.sub(lambda some: some[0].replace(" ", HOLDS), title)
     for characters in range(len(title), 0, -1):
-        lines = textwrap.wrap(title, characters)
+        lines = [line.replace(HOLDS, " ") for line in textwrap.wrap(held, characters)]
         if all(TextPath((0, 0), line, prop=font).get_extents().width <= 72 * inches for line in lines):
             return "\n".join(lines)
     return title

@@ -71,16 +71,27 @@ def test_pages_check_the_exercises_that_there_are_and_offer_hints():
 
 
 HEAD = re.compile(r"(from|import) |setting = |page = |page\.begin")
-SHOWN = re.compile(r"(?!def ).*(\b(page|study|amd(_\w+)?|schematic|borrowed|[a-z]+_on_\w+|adjoint_\w+)\.|check\()")
+SHOWN = re.compile(
+    r"(?!def ).*(\b(page|study|lesson|amd(_\w+)?|schematic|borrowed|[a-z]+_on_\w+|adjoint_\w+)\.|check\()"
+)
 
 
-@pytest.mark.parametrize("number", ["01", "02", "03", "04"])
+@pytest.mark.parametrize("number", ["01", "02", "03", "04", "08"])
 def test_half_of_the_code_that_is_seen_is_the_method(number):
     """All but imports, parameters and the page's head, and lines that call for what a study makes, or for a check."""
-    code = [cell for cell in cells(number) if _is_code(cell)]
+    code = [cell for cell in cells(number) if _is_code(cell) and not _is_folded(cell)]
     seen = [(line, cell.metadata.get("tags")) for cell in code for line in cell.source.splitlines() if line.strip()]
     method = [line for line, tags in seen if not (tags or HEAD.match(line) or SHOWN.match(line))]
     assert len(method) >= len(seen) / 2, f"{len(method)} of {len(seen)} lines"
+
+
+@pytest.mark.parametrize("number", sorted(PAGES))
+def test_no_method_is_folded(number):
+    for cell in filter(_is_folded, cells(number)):
+        lines = cell.source.splitlines()
+        imports = all(line.startswith(("from ", "import ")) for line in lines)
+        evidence = "page." in lines[-1] and all(re.match(r"page\.|[\w, ]+ = [\w.]+\(", line) for line in lines)
+        assert imports or evidence, cell.source
 
 
 def _rows(text, heading):
@@ -133,6 +144,11 @@ def test_no_symbol_and_no_word_is_explained_twice():
     for heading in ("Symbols", "Words"):
         named = [name for row in _rows(f"\n{text}", heading) for name in row[0].split(", ")]
         assert len(named) == len(set(named)) > 10
+
+
+def _is_folded(cell):
+    """Its bar is seen, and its code after a click on that."""
+    return cell.metadata.get("jupyter", {}).get("source_hidden", False)
 
 
 def _is_code(cell):

@@ -30,6 +30,16 @@ def test_a_title_that_fits_stays_as_it_is(title):
     assert wrapped(title) == title
 
 
+@pytest.mark.parametrize("held", ["(5,300 to 6,200)", "95 %"])
+@pytest.mark.parametrize("before", range(3))
+def test_no_line_breaks_within_an_interval_or_a_percentage(held, before):
+    title = "one " * before + f"two {held} three four five {held} six"
+    for inches in (1.4, 1.6, 1.8):
+        lines = wrapped(title, inches, 8).split("\n")
+        assert len(lines) > 1 and " ".join(lines) == title
+        assert sum(line.count(held) for line in lines) == 2, lines
+
+
 @pytest.mark.parametrize(
     ("value", "said"),
     [
