@@ -103,7 +103,7 @@ def _maps(setting: Setting, points: pd.DataFrame, name: str, data: str) -> Pictu
         + ", ".join(f"{METHODS[method].look.short} {right[method]:.1%}" for method in (GFE, AE))
         + "."
     )
-    return Picture(name, figure, alt, part[["method", "seed", "images", "label", "x", "y"]].round(3))
+    return Picture(name, figure, alt, part[["method", "label", "x", "y"]].round(2))
 
 
 def number_places(points: pd.DataFrame) -> dict[int, tuple[float, float]]:

@@ -74,7 +74,7 @@ def test_a_map_shows_one_seed_and_each_label_at_the_median_of_its_class(setting)
     assert (eight.get_text(), eight.get_position()) == ("8", (-2.0, -4.0))
     assert picture.figure.axes[1].get_title() == "AE, after 48 images\n75% named right by 10 neighbours"
     assert study.fig6(setting, points).figure.axes[0].get_title().startswith("GFE-amd, uncapped, trained\n")
-    assert list(picture.data) == ["method", "seed", "images", "label", "x", "y"]
+    assert list(picture.data) == ["method", "label", "x", "y"]
     assert len(picture.data) == 8 and set(picture.data.seed) == {0}
 
 
