@@ -98,7 +98,7 @@ def _maps(setting: Setting, points: pd.DataFrame, name: str, data: str) -> Pictu
         axes.set_title(f"{heading}\n{right[method]:.0%} named right by {NEIGHBOURS} neighbours", fontsize=9)
     figure.suptitle(wrapped(f"t-SNE of the latents of {_count(setting):,} test images, {title}"), fontsize="medium")
     alt = (
-        f"t-SNE maps of latents of {title}, coloured and labelled by class, {when}. "
+        f"t-SNE maps of latents of {title}, coloured and labelled by class, {when}, seed {setting.seeds[0]}. "
         f"The {NEIGHBOURS} nearest neighbours name the class right for "
         + ", ".join(f"{METHODS[method].look.short} {right[method]:.1%}" for method in (GFE, AE))
         + "."
