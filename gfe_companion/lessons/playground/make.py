@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from torch import nn
 
 from gfe_companion.lessons.playground import weights
 from gfe_companion.lessons.playground.racers import everyone
@@ -25,35 +26,48 @@ ENCODED, ENCODER = ("gfe_fast_long", "gfe_fast"), "ae"
 
 
 def trainings(setting: Setting) -> pd.DataFrame:
-    """The two trainings of Table 2 on MNIST whose networks are shown: GFE's that saw most images, and the AE's.
+    """The trainings of Table 2 on MNIST whose networks may be shown: by the accelerated GFE, and last the AE's.
 
     Columns method, images, config (a training).
     """
     plan = plans.table2(setting, "mnist")
     plan = plan[plan.seed == setting.seeds[0]].drop_duplicates("method").set_index("method")
-    chosen = [next(method for method in ENCODED if method in plan.index), ENCODER]
-    rows = [(method, int(plan.images[method]), plan.config[method].training) for method in chosen]
+    rows = [
+        (method, int(plan.images[method]), plan.config[method].training)
+        for method in (*ENCODED, ENCODER)
+        if method in plan.index
+    ]
     return pd.DataFrame(rows, columns=["method", "images", "config"])
 
 
 def ready(setting: Setting) -> bool:
-    """Whether both trainings are there."""
+    """Whether all trainings are there."""
     plan = trainings(setting)
     return len(finished(list(plan.config))) == len(plan)
 
 
+def best(decoders: dict[str, nn.Module], images: torch.Tensor) -> str:
+    """Which of ``decoders`` suits both solvers of the report: the worse of their mean losses of ``images`` is lowest.
+
+    On validation images. A decoder that was trained for long from warm starts is sharp there, and AMD, which begins at
+    zero, may end its trials far from that.
+    """
+    worse = {name: max(encoded(decoder, images).values()) for name, decoder in decoders.items()}
+    return min(worse, key=worse.__getitem__)
+
+
 def publish(setting: Setting, path: Path = weights.PUBLISHED) -> dict:
-    """Write the networks of :func:`trainings` in few bits, a digit of each kind, and where they come from beside them.
+    """Write the :func:`best` decoder and the AE in few bits, a digit of each kind, and where they come from beside it.
 
     Returns the latter. Runs that are not there yet are made.
     """
-    plan = trainings(setting)
-    runs = run_grid(plan.config, setting)
-    decoder, autoencoder = (
-        model_with(run.weights[str(images)], run.config.trained.solver)
-        for run, images in zip(runs, plan.images, strict=True)
-    )
+    plan = trainings(setting).set_index("method")
+    plan["run"] = run_grid(list(plan.config), setting)
+    models = {row.Index: model_with(row.run.weights[str(row.images)], row.config.solver) for row in plan.itertuples()}
+    autoencoder = models.pop(ENCODER)
     assert isinstance(autoencoder, AutoEncoder)
+    chosen = best(models, setting.load().validation.images[:CHECKED])
+    decoder = models[chosen]
     networks = {"decoder": decoder, "encoder": autoencoder.encoder, "autoencoder": autoencoder.decoder}
     test = setting.load().test
     places = [int((test.labels == label).nonzero()[0]) for label in test.labels.unique()]
@@ -62,7 +76,7 @@ def publish(setting: Setting, path: Path = weights.PUBLISHED) -> dict:
         "profile": setting.profile.name,
         "data": setting.load().title,
         "bits": BITS,
-        "networks": [_of(run, row.method, row.images) for run, row in zip(runs, plan.itertuples(), strict=True)],
+        "networks": [_of(row.run, row.Index, row.images) for row in plan.loc[[chosen, ENCODER]].itertuples()],
         "digits": {"split": "test", "places": places},
     }
     weights.write(path, networks, BITS, test.images[places], labels, provenance)
@@ -73,7 +87,7 @@ def publish(setting: Setting, path: Path = weights.PUBLISHED) -> dict:
 
 def _of(run: Run, method: str, images: int) -> dict:
     return {
-        "method": method, "run": run.folder.name, "seed": run.config.trained.seed, "images": images,
+        "method": method, "run": run.folder.name, "seed": run.config.trained.seed, "images": int(images),
         "versions": run.provenance["versions"], "data": run.provenance["data"]["md5"],
     }  # fmt: skip
 
@@ -87,13 +101,15 @@ def compared(whole: dict, rounded: dict, setting: Setting) -> dict[str, dict[str
 @torch.no_grad()
 def losses(networks: dict, images: torch.Tensor) -> dict[str, float]:
     """The mean loss of ``images`` (N, 784) by the two solvers of the report and by the autoencoder."""
-    solvers: dict[str, Solver] = dict(list(everyone().items())[:2])
-    found = {
-        name: solver.encode(Objective(networks["decoder"], images)).loss.mean().item()
-        for name, solver in solvers.items()
-    }
     guessed = networks["autoencoder"](networks["encoder"](images))
-    return found | {"autoencoder": bce(guessed, images).mean().item()}
+    return encoded(networks["decoder"], images) | {"autoencoder": bce(guessed, images).mean().item()}
+
+
+@torch.no_grad()
+def encoded(decoder: nn.Module, images: torch.Tensor) -> dict[str, float]:
+    """The mean loss of ``images`` (N, 784) by each of the two solvers of the report."""
+    solvers: dict[str, Solver] = dict(list(everyone().items())[:2])
+    return {name: solver.encode(Objective(decoder, images)).loss.mean().item() for name, solver in solvers.items()}
 
 
 def main() -> None:
