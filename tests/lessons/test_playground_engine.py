@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from engines import ANSWER, SOLVERS, problem, question, same
@@ -140,15 +141,39 @@ def test_weights_come_back_as_close_as_their_bits_say(tmp_path, bits):
     for layer in made[::2]:
         torch.nn.init.normal_(layer.weight)
         torch.nn.init.normal_(layer.bias)
-    weights.write(tmp_path / "w.bin", {"decoder": made}, bits, shown, [4, 2], {"profile": "none"})
+    inputs = {"decoder": torch.eye(3)}
+    weights.write(tmp_path / "w.bin", {"decoder": made}, inputs, bits, shown, [4, 2], {"profile": "none"})
     back = weights.read(tmp_path / "w.bin")
     assert back.labels == [4, 2] and back.provenance == {"profile": "none"}
     assert (back.digits - shown).abs().max() <= 0.5 / 255 + 1e-6
+    step = made[0].weight.abs().amax(dim=1, keepdim=True) / (2 ** (bits - 1) - 1)
+    error = (made[0].weight - back.networks["decoder"][0].weight).square().sum(dim=1, keepdim=True)
+    assert (error <= 3 * (step / 2).square() * 1.001).all()  # its inputs are uncorrelated
     for old, new in zip(made[::2], back.networks["decoder"][::2], strict=True):
-        step = old.weight.abs().amax(dim=1, keepdim=True) / (2 ** (bits - 1) - 1)
-        error = (old.weight - new.weight).square().sum(dim=1, keepdim=True)
-        assert (error <= old.weight.shape[1] * (step / 2).square() * 1.001).all()
         assert torch.equal(old.bias, new.bias)
+
+
+@pytest.mark.parametrize("bits", [3, 4, 6])
+def test_rounding_is_closest_for_uncorrelated_inputs_and_does_less_harm_on_correlated_ones(bits):
+    generator = np.random.default_rng(0)
+    weight, independent = generator.normal(size=(9, 12)), np.eye(12)
+    correlated = generator.normal(size=(300, 12)) @ generator.normal(size=(12, 3)) @ generator.normal(size=(3, 12))
+    middle = 2 ** (bits - 1) - 1
+    scale, codes = weights.rounded(weight, bits, independent)
+    nearest = np.clip(np.rint(weight / scale[:, None]), -middle, middle) + middle
+    assert np.array_equal(codes, nearest)
+
+    def harm(codes: np.ndarray) -> float:
+        return float(np.square((scale[:, None] * (codes - float(middle)) - weight) @ correlated.T).sum())
+
+    again, made_good = weights.rounded(weight, bits, correlated)
+    assert np.array_equal(again, scale) and made_good.min() >= 0 and made_good.max() <= 2 * middle
+    assert harm(made_good) < 0.25 * harm(nearest)
+
+
+def test_what_no_input_reaches_is_rounded_too():
+    scale, codes = weights.rounded(np.ones((2, 3)), 4, np.array([[1.0, 0.0, 0.0]]))
+    assert np.allclose(scale[:, None] * (codes - 7.0), 1.0)
 
 
 def test_the_published_weights_are_small_sharp_and_say_where_they_come_from():

@@ -21,6 +21,7 @@ from gfe_core.models import AutoEncoder
 from gfe_core.objective import Objective, bce
 
 BITS = 4  # a weight
+EXAMPLES = 2000  # training images on which the rounded networks shall do what those of the run do
 CHECKED = 500  # validation images on which the rounded networks are compared with those of the run
 ENCODED, ENCODER = ("gfe_fast_long", "gfe_fast"), "ae"
 
@@ -68,7 +69,11 @@ def publish(setting: Setting, path: Path = weights.PUBLISHED) -> dict:
     assert isinstance(autoencoder, AutoEncoder)
     chosen = best(models, setting.load().validation.images[:CHECKED])
     decoder = models[chosen]
+    assert isinstance(decoder, nn.Sequential)
     networks = {"decoder": decoder, "encoder": autoencoder.encoder, "autoencoder": autoencoder.decoder}
+    images = setting.load().train.images[:EXAMPLES]
+    latents = everyone()["quasi-Newton"].encode(Objective(decoder, images)).z
+    inputs = {"decoder": latents, "encoder": images, "autoencoder": autoencoder.encoder(images)}
     test = setting.load().test
     places = [int((test.labels == label).nonzero()[0]) for label in test.labels.unique()]
     labels = test.labels[places].tolist()
@@ -79,7 +84,7 @@ def publish(setting: Setting, path: Path = weights.PUBLISHED) -> dict:
         "networks": [_of(row.run, row.Index, row.images) for row in plan.loc[[chosen, ENCODER]].itertuples()],
         "digits": {"split": "test", "places": places},
     }
-    weights.write(path, networks, BITS, test.images[places], labels, provenance)
+    weights.write(path, networks, inputs, BITS, test.images[places], labels, provenance)
     provenance["validation_loss"] = compared(networks, weights.read(path).networks, setting)
     path.with_suffix(".json").write_text(json.dumps(provenance, indent=1) + "\n", encoding="utf-8")
     return provenance

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 PUBLISHED = Path(__file__).parent / "weights.bin"
 SHRUNK = np.linspace(1.0, 0.4, 13)  # of a row's largest weight: what lies beyond is cut off if that costs less
+DAMPING = 0.01  # of the inputs' mean square, so that their moments can be inverted
 
 
 @dataclass(frozen=True)
@@ -43,24 +44,39 @@ def network(sizes: list[int]) -> nn.Sequential:
     return made.requires_grad_(False)
 
 
-def rounded(weight: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
-    """Scales (rows,) and codes (rows, columns) of a weight, such that scale (code - middle) is closest to it.
+def rounded(weight: np.ndarray, bits: int, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Scales (rows,) and codes (rows, columns): scale (code - middle) does on ``inputs`` what ``weight`` did.
 
-    Codes are whole numbers from 0 to 2^bits - 2; the middle one stands for zero.
+    Codes are whole numbers from 0 to 2^bits - 2; the middle one stands for zero. What rounding a column changes in the
+    outputs for ``inputs`` (M, columns) is made good, as far as can be, by the columns that are rounded after it (GPTQ:
+    Frantar, Ashkboos, Hoefler and Alistarh, 2022); for uncorrelated inputs that is the closest code.
     """
+    scale, middle = _scale(weight, bits)[:, None], 2 ** (bits - 1) - 1
+    moments = inputs.T @ inputs
+    moments += DAMPING * np.trace(moments) / len(moments) * np.eye(len(moments))
+    order = np.argsort(-np.diag(moments), kind="stable")
+    upper = np.linalg.cholesky(np.linalg.inv(moments[np.ix_(order, order)])).T
+    left, codes = weight[:, order], np.empty_like(weight)
+    for i, column in enumerate(order):
+        codes[:, column] = np.clip(np.rint(left[:, i] / scale[:, 0]), -middle, middle)
+        missed = (left[:, i] - scale[:, 0] * codes[:, column]) / upper[i, i]
+        left[:, i:] -= np.outer(missed, upper[i, i:])
+    return scale[:, 0], (codes + middle).astype(np.uint16)
+
+
+def _scale(weight: np.ndarray, bits: int) -> np.ndarray:
+    """The scale of each row with which rounding to the closest code costs least."""
     middle = 2 ** (bits - 1) - 1
-    largest = np.abs(weight).max(axis=1, keepdims=True)
+    largest = np.abs(weight).max(axis=1)
     largest[largest == 0] = 1.0
-    found: tuple[np.ndarray, ...] = ()
-    least = np.full(len(weight), np.inf)
-    for share in SHRUNK:
-        scale = (share * largest / middle).astype(np.float32)
-        codes = np.clip(np.rint(weight / scale), -middle, middle)
-        error = np.square(scale * codes - weight).sum(axis=1)
-        better = (error < least)[:, None]
-        least = np.minimum(error, least)
-        found = (np.where(better, scale, found[0]), np.where(better, codes, found[1])) if found else (scale, codes)
-    return found[0][:, 0].astype(np.float32), (found[1] + middle).astype(np.uint16)
+    scales = (SHRUNK[:, None] * largest / middle).astype(np.float32)
+    codes = np.clip(np.rint(weight / scales[:, :, None]), -middle, middle)
+    errors = np.square(scales[:, :, None] * codes - weight).sum(axis=2)
+    return scales[errors.argmin(axis=0), np.arange(len(weight))]
+
+
+def _float64(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().double().cpu().numpy()
 
 
 def _packed(codes: np.ndarray, bits: int) -> bytes:
@@ -73,19 +89,32 @@ def _unpacked(data: bytes, count: int, bits: int) -> np.ndarray:
     return (each.astype(np.int64) << np.arange(bits)).sum(axis=1)
 
 
+@torch.no_grad()
 def write(
-    path: Path, networks: dict[str, nn.Module], bits: int, digits: Tensor, labels: list[int], provenance: dict
+    path: Path,
+    networks: dict[str, nn.Sequential],
+    inputs: dict[str, Tensor],
+    bits: int,
+    digits: Tensor,
+    labels: list[int],
+    provenance: dict,
 ) -> None:
-    """Write ``networks`` of linear layers, ``bits`` a weight, and ``digits`` (N, P) in [0, 1] with ``labels``."""
+    """Write ``networks`` of linear layers, ``bits`` a weight, and ``digits`` (N, P) in [0, 1] with ``labels``.
+
+    Each network is rounded so that it does on its ``inputs`` (M, its width) what it did.
+    """
     described, body = [], []
     for name, made in networks.items():
-        linear = [layer for layer in made.modules() if isinstance(layer, nn.Linear)]
+        linear = [layer for layer in made if isinstance(layer, nn.Linear)]
         sizes = [linear[0].in_features, *(layer.out_features for layer in linear)]
         described.append({"name": name, "sizes": sizes, "bits": bits})
-        for layer in linear:
-            scale, codes = rounded(layer.weight.detach().double().cpu().numpy(), bits)
-            bias = layer.bias.detach().cpu().numpy().astype("<f4")
-            body += [scale.astype("<f4").tobytes(), bias.tobytes(), _packed(codes, bits)]
+        given = inputs[name]
+        for layer in made:
+            if isinstance(layer, nn.Linear):
+                scale, codes = rounded(_float64(layer.weight), bits, _float64(given))
+                bias = layer.bias.detach().cpu().numpy().astype("<f4")
+                body += [scale.astype("<f4").tobytes(), bias.tobytes(), _packed(codes, bits)]
+            given = layer(given)
     body.append((digits * 255).round().to(torch.uint8).numpy().tobytes())
     header = {"networks": described, "pixels": digits.shape[1], "digits": labels, "provenance": provenance}
     head = json.dumps(header).encode()
