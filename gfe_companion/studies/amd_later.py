@@ -45,9 +45,9 @@ def fig_coarse(setting: Setting, steps: pd.DataFrame) -> Picture:
     figure, axes = plt.subplots(figsize=(WIDTH, 3.6))
     longest, grids = longest_of(steps), grids_of(steps)
     finite = longest[np.isfinite(longest.share)]
-    for grid in grids:
+    flows = {grid: named(grid) if grid[1] else f"GFE (N = {steps.slices.max()}), decoders by AMD" for grid in grids}
+    for grid, label in flows.items():
         by_stage = part_of(finite, grid).groupby("iterations").share.agg(["mean", "min", "max"])
-        label = named(grid) if grid[1] else f"GFE (N = {steps.slices.max()}), decoders by AMD"
         drawn = drawn_as(grid, steps)
         axes.plot(by_stage["mean"], label=label, **drawn)
         axes.fill_between(by_stage.index, by_stage["min"], by_stage["max"], color=drawn["color"], alpha=0.2, lw=0)
@@ -61,14 +61,14 @@ def fig_coarse(setting: Setting, steps: pd.DataFrame) -> Picture:
     figure.legend(loc="outside lower center", ncols=2, fontsize=8)
     title, count = setting.load().title, steps.image.nunique()
     last = {grid: at_end(longest, grid) for grid in grids}
-    lost = [named(grid) for grid in grids if grid[1] and last[grid] > 1]
+    lost = [label for grid, label in flows.items() if last[grid] > 1]
     finding = f"too long at the end under {listed(lost)}" if lost else "still short enough under every grid"
     heading = f"{title}: the longest step is {finding} (median of {count} images; mean and range over seeds)"
     axes.set_title(wrapped(heading, 0.85 * WIDTH))
     alt = (
         f"The longest step of the flow over RK4's bound of stability against training iterations, on {title}, the "
         f"median of {count} images. At the "
-        f"end: {'; '.join(f'{named(grid)} {found:.2f}' for grid, found in last.items())}."
+        f"end: {'; '.join(f'{flows[grid]} {found:.2f}' for grid, found in last.items())}."
     )
     return Picture("fig_04_coarse", figure, alt, steps)
 

@@ -51,6 +51,7 @@ def fig_stiffness(setting: Setting, stages: pd.DataFrame) -> Picture:
     by_seed = stages.groupby(["images", "seed"]).median(numeric_only=True).reset_index()
     seen, seeds = sorted(by_seed.images.unique()), by_seed.seed.nunique()
     by_seed["place"] = by_seed.images.map(seen.index)
+    by_seed["start"] = by_seed.start.where(by_seed.start > 0)  # the axis is logarithmic; the text tells of the others
     figure, panels = plt.subplots(1, 3, figsize=(WIDTH, 3.5))
     for column, axes, drawn in (
         ("start", panels[0], {"marker": "s", "linestyle": "--", "label": "$\\mu$ at $z = 0$"}),
@@ -85,13 +86,20 @@ def say_stiffness(runs: pd.DataFrame, stages: pd.DataFrame) -> Text:
     grown, config = growth(stages), runs.config.iloc[0]
     first, last = grown.iloc[0], grown.iloc[-1]
     stopped = int((stages.reached < config.tau).sum())
+    hills = grown.index[grown.start < 0]
+    hill = (
+        f"From {hills[0]:,} images on, $\\mu$ at $z = 0$ is negative, which a logarithmic axis cannot show: "
+        "the loss there is a hill that curves down in every direction.\n\n"
+        if len(hills)
+        else ""
+    )
     return Text(
         f"*Reading it:* from the fresh decoder to {grown.index[-1]:,} images, "
         f"the curvature at $z_\\tau$ grows **{last.end / first.end:,.0f}-fold**. "
         f"The step that dopri5 takes late in the flow becomes **{first.late_median / last.late_median:.1f} times** "
         f"shorter, and it needs **{last.evaluations / first.evaluations:.1f} times** the gradients "
         f"(tolerances {plain(RTOL)} and {plain(ATOL)} on $z$). "
-        f"{stopped} of {len(stages)} encodings were stopped at {config.limit:,} gradients.\n\n"
+        f"{stopped} of {len(stages)} encodings were stopped at {config.limit:,} gradients.\n\n{hill}"
         "The dotted line is about the step at which dopri5 loses stability: "
         "where the late step follows it, the flow is stiff. "
         f"Under the last decoder the late step is {last.late_median * last.end / DOPRI5_STABLE:.1f} times that bound."

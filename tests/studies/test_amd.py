@@ -1,6 +1,7 @@
 """Notebook 04's studies, where a number can be had by hand or in closed form."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -122,6 +123,18 @@ def test_the_stages_are_medians_over_images_and_means_over_seeds():
     rows = [(images, seed, 1.0, end, 20, 5, 8.0) for (images, seed), part in ends.items() for end in part]
     stages = pd.DataFrame(rows, columns=["images", "seed", "start", "end", "evaluations", "steps", "late_median"])
     assert amd_stiffness.growth(stages).end.to_dict() == {0: 4.0, 48: 40.0}
+
+
+def test_a_curvature_below_zero_is_told_where_it_cannot_be_drawn(setting):
+    rows = [(images, seed, start, 1.0, 20, 5, 8.0, 10.0) for images, start in ((0, 0.5), (48, -2.0)) for seed in (0, 1)]
+    columns = ["images", "seed", "start", "end", "evaluations", "steps", "late_median", "reached"]
+    stages = pd.DataFrame(rows, columns=columns)
+    panel = amd_stiffness.fig_stiffness(setting, stages).figure.axes[0]
+    drawn = {line.get_label(): list(line.get_ydata()) for line in panel.lines}
+    assert drawn["$\\mu$ at $z = 0$"] == [0.5] and drawn["$\\mu$ at $z_\\tau$"] == [1.0, 1.0]
+    runs = pd.DataFrame({"config": [SimpleNamespace(tau=10.0, limit=100)]})
+    assert "From 48 images on, $\\mu$ at $z = 0$ is negative" in amd_stiffness.say_stiffness(runs, stages)
+    assert "negative" not in amd_stiffness.say_stiffness(runs, stages.assign(start=0.5))
 
 
 def test_the_costs_are_compared_seed_by_seed(setting):
