@@ -8,11 +8,14 @@ import pytest
 import torch
 
 from gfe_companion.datasets import REGISTRY, Embedded, Entry, Split
+from gfe_companion.studies import converged_exchange as exchange
 from gfe_companion.studies import converged_gains as gains
 from gfe_companion.studies import converged_models as study
 from gfe_companion.studies import converged_pictures as pictures
 from gfe_companion.studies.drawing import style
 from gfe_companion.studies.same_images import beside_ae
+from gfe_core.models import Decoder
+from gfe_core.objective import bce
 
 LONG = "WWWW, a data set with a name that nobody would want to write above a panel, 1,234,567 images"
 LOSSES = {"ae": 0.2, "gfe_amd_uncapped": 0.1, "ae_then_amd": 0.15, "gfe_fast": 0.08, "gfe_fast_long": 0.05}
@@ -183,3 +186,36 @@ def test_the_runs_are_those_of_every_registered_data_set(setting, toy):
     configs = study.needs(setting)
     assert {config.trained.dataset for config in configs} == set(REGISTRY)
     assert len(configs) == 7 * len(REGISTRY)  # five columns of Table 2, and two decoders at the optimum
+
+
+@pytest.mark.filterwarnings("ignore:there are images whose loss has the gradient zero")
+def test_a_decoder_is_encoded_by_the_encoders_of_others(setting, monkeypatch):
+    """A decoder that ignores z has one loss, whoever encodes; each method keeps that of its own encoder beside it."""
+    decoder = Decoder()
+    torch.nn.init.zeros_(decoder[-1].weight)
+    runs = table("mnist")
+    runs["config"] = [SimpleNamespace(training=SimpleNamespace(solver=None)) for _ in runs.itertuples()]
+    kept = SimpleNamespace(weights={"80": {}, "960": {}})
+    monkeypatch.setattr(exchange, "run_grid", lambda configs, _: [kept for _ in configs])
+    monkeypatch.setattr(exchange, "model_with", lambda *_: decoder)
+    found = exchange.exchanged(setting, runs).set_index("method")
+    assert set(found.index) == {"ae", "gfe_amd_uncapped", "gfe_fast", "gfe_fast_long"}, "AE, then AMD is no training"
+    images = setting.load().test.images[: exchange.IMAGES]
+    alone = bce(decoder(torch.zeros(1, 20)).expand(len(images), -1), images).mean().item()
+    assert found.amd.tolist() == pytest.approx([alone] * 4) and found.quasi_newton.tolist() == pytest.approx(
+        [alone] * 4
+    )
+    assert found.own.to_dict() == pytest.approx({name: LOSSES[name] for name in found.index})
+
+
+def test_the_reading_names_the_decoders_that_suit_an_encoder_most_and_least(setting):
+    rows = [("ae", 0.1, 0.09, 0.2), ("gfe_fast_long", 0.1, 1.3, 0.11)]
+    found = pd.DataFrame(rows, columns=["method", "own", "amd", "quasi_newton"]).assign(seed=0)
+    assert exchange.say_exchange(found) == (
+        "*Reading it:* AMD from zero ends farthest above a decoder's own encoder on that of GFE, accelerated, "
+        "12 epochs (+1,200%), and lowest beside it on that of AE (-10%); quasi-Newton from zero ends farthest above a "
+        "decoder's own encoder on that of AE (+100%), and lowest beside it on that of GFE, accelerated, 12 epochs "
+        "(+10%)."
+    )
+    shown = exchange.table_exchange(setting, found).shown.set_index("trained as")
+    assert shown.loc["AE", "AMD from zero"] == "0.0900 (-10%)"
