@@ -25,6 +25,12 @@ def mean_advantage(part: pd.DataFrame) -> Interval:
     return interval(part.groupby("seed").advantage.mean())
 
 
+def last_advantage(part: pd.DataFrame) -> Interval:
+    """Of one solver's :func:`advantages`, over seeds, that at the last iteration that all seeds reached."""
+    seeds = part.groupby("iterations").seed.nunique()
+    return interval(part[part.iterations == seeds.index[seeds == seeds.max()].max()].advantage)
+
+
 def times_dearer(cost: pd.DataFrame) -> pd.DataFrame:
     """What the full adjoint costs in all, in units of the approximation's: columns passes, seconds; index solver.
 

@@ -15,7 +15,10 @@ from gfe_companion.evidence.overfit import HARDLY, rises, still_falls
 
 OPTIMISED = {"semi_amortised", "auto_decoder"}  # opponents that optimise the latents of training images
 NEAR = 0.05  # relative
-PLUS = "A plus: some training of the other side was still at its best when its budget ended."
+PLUS = (
+    "A plus: some training of the other side was still at its best when its budget ended; where that speaks for the "
+    "claim, it does not count."
+)
 
 
 class Compared(NamedTuple):
@@ -61,7 +64,7 @@ def ours_fewer_images_available(read: Read) -> Finding:
     """
     rows = _by_images(read("fig_05_available"))
     counted = [holds(row.found) for row in rows.values() if not (row.open and holds(row.found) == YES)]
-    about = "Table 1 counts images seen, which are drawn from a pool of 50,000; here they are drawn from these alone."
+    about = "Table 1 counts images seen, drawn from all training images; here they are drawn from these alone."
     return Finding(
         all_of(counted or [UNDECIDED]), f"AE − GFE by images available: {_said(rows)}", _with_plus(rows, about)
     )

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from gfe_companion.evidence.adjoint import advantages, mean_advantage, times_dearer
+from gfe_companion.evidence.adjoint import advantages, last_advantage, mean_advantage, times_dearer
 from gfe_companion.evidence.claims import BATCH, UNDECIDED, holds
-from gfe_companion.evidence.intervals import Interval, over_seeds
+from gfe_companion.evidence.intervals import Interval, interval, over_seeds
 from gfe_companion.evidence.paper import paper
 from gfe_companion.methods import UNCAPPED, Look
 from gfe_companion.runs.configs import RunConfig
@@ -77,7 +77,8 @@ def table_cost(setting: Setting, cost: pd.DataFrame) -> Table:
         f"The decoder is the one after {min(setting.profile.table1_images)} training images. "
         "Passes are counted by the objective, in images; seconds are one thread's, the median of three. "
         "The path is all that the adjoint keeps: no graph spans more than one slice. "
-        "The implicit gradient solves with the Gauss-Newton matrix, of one pass for each latent dimension.",
+        "The implicit gradient solves with the Gauss-Newton matrix, of one pass more than there are latent dimensions. "
+        "*N*: slices of the grid, and the mean number of AMD's accepted steps.",
     )
 
 
@@ -168,10 +169,13 @@ def say_advantages(curves: pd.DataFrame) -> Text:
     """The adjoint's advantage as a table, and where it was refused."""
     rows = []
     for solver, part in advantages(curves).groupby("solver"):
-        mean, along = mean_advantage(part), part.groupby("iterations").advantage.mean()
-        ends = {f"at iteration {along.index[0]}": along.iloc[0], "at the last one shared": along.iloc[-1]}
-        row = {"solver": solver, "advantage of the adjoint": signed(mean)}
-        rows.append(row | {when: f"{share:+.1%}" for when, share in ends.items()} | {"seeds": mean.count})
+        mean, first = mean_advantage(part), part.iterations.min()
+        ends = {
+            f"at iteration {first}": interval(part[part.iterations == first].advantage),
+            "at the last one that all seeds share": last_advantage(part),
+        }
+        row = {"solver": solver, "advantage of the adjoint, mean": signed(mean)}
+        rows.append(row | {when: signed(share) for when, share in ends.items()} | {"seeds": mean.count})
     refused = [
         f"{row.solver}, seed {row.seed}, after {row.iterations} iterations"
         for row in curves[curves.failure.notna()].itertuples()

@@ -85,7 +85,8 @@ def table_implicit(measured: pd.DataFrame) -> Table:
         pd.DataFrame(rows),
         "Four gradients in theta of l at the end of ever longer encodings: relative error, against autograd",
         f"The median over random decoders in float64 ({measured.decoder.nunique()} of them), cross-entropy, "
-        "encoded by AMD. Random data: no data set is involved. "
+        "encoded by AMD; of those not refused, so that a cell may be of other decoders than its neighbours. "
+        "Random data: no data set is involved. "
         f"The prior adds {PENALTY:g} |z|^2 / 2 to what is minimised, and not to l. "
         "Refused: the loss has no positive curvature along a direction at z.",
     )

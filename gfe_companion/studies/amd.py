@@ -33,6 +33,7 @@ CHOICES: dict[str, tuple[float, ...]] = {
 }
 SYMBOLS = {"s_max": "$s_{max}$", "beta": "$\\beta$", "kappa": "$\\kappa$"}
 EARLY = 30  # decoder passes: what counts as few
+TIE = 0.01  # losses that are nearer than this to the lowest are as good
 FIRST = 150  # of its steps, literal AMD is followed for so many, and uncapped AMD for so many trials
 
 
@@ -137,20 +138,27 @@ def fig_effect(setting: Setting, effect: pd.DataFrame) -> Picture:
     panels[0].set_ylabel("cross-entropy")
     title = setting.load().title
     apart = spreads(effect)
-    most = f"{SYMBOLS[apart.idxmax()]} matters most: its values end {apart.max():.0%} apart"
+    most = [SYMBOLS[str(field)] for field in apart.index[apart > 0.9 * apart.max()]]
+    finding = f"{listed(most)} matter{'s' * (len(most) == 1)} most: up to {apart.max():.0%} in the end"
     heading = f"{title}: {TESTED} test images, one field of uncapped AMD at a time"
-    figure.suptitle(f"{most}\n{heading}", fontsize="medium")
+    figure.suptitle(f"{finding}\n{heading}", fontsize="medium")
     alt = (
         f"Loss against decoder passes for four values each of s_max, beta and kappa, on {title}. Lowest at the end: "
-        + ", ".join(f"{field} = {value:g}" for field, value in best_values(effect).items())
+        + "; ".join(best_values(effect).values())
         + "."
     )
     return Picture("fig_04_effect", figure, alt, effect)
 
 
-def best_values(effect: pd.DataFrame) -> pd.Series:
-    """The value of each field with which the lowest loss was reached."""
-    return effect.loc[effect.groupby("field").loss.idxmin()].set_index("field").value
+def best_values(effect: pd.DataFrame) -> dict[str, str]:
+    """By field, in words: the values that end within :data:`TIE` of the lowest loss that any reached."""
+    lowest = effect.groupby(["field", "value"]).loss.min()
+    best = {}
+    for field, losses in lowest.groupby("field"):
+        tied = losses[losses <= (1 + TIE) * losses.min()].index.get_level_values("value")
+        values = "any of them" if len(tied) == len(losses) else " or ".join(f"{value:g}" for value in tied)
+        best[str(field)] = f"{SYMBOLS[str(field)]}: {values}"
+    return best
 
 
 def spreads(effect: pd.DataFrame) -> pd.Series:
@@ -163,14 +171,14 @@ def say_effect(effect: pd.DataFrame) -> Text:
     """How much each field matters in the end, and which values are best with few passes and with many."""
 
     def values(part: pd.DataFrame) -> str:
-        return listed([f"{SYMBOLS[field]} = {value:g}" for field, value in best_values(part).items()])
+        return ", ".join(best_values(part).values())
 
     shares = listed([f"**{share:.0%}** ({SYMBOLS[field]})" for field, share in spreads(effect).items()])
     return Text(
         "*Reading it:* between the best and the worst of the four values, "
         f"the loss that is reached in the end differs by {shares}. "
-        f"With fewer than {EARLY} passes the best values are {values(effect[effect.passes < EARLY])}; "
-        f"with many, {values(effect)}."
+        f"Best, to within {TIE:.0%}, with fewer than {EARLY} passes: {values(effect[effect.passes < EARLY])}; "
+        f"with many: {values(effect)}."
     )
 
 
@@ -193,7 +201,8 @@ def table_growth(setting: Setting, readings: pd.DataFrame) -> Table:
     """:func:`readings_of_growth`, side by side."""
     return Table(
         "table_04_growth", readings,
-        readings.round({"trials": 0, "steps": 0, "loss": 4}).astype({"trials": int, "steps": int}),
+        readings.assign(**{each: readings[each].map("{:,.0f}".format) for each in ("trials", "steps")},
+                        loss=readings.loss.map("{:.4f}".format)),
         f"Two readings of the update of s, for each image of {setting.load().title}",
         f"The first {TESTED} test images. "
         "*trials* are steps tried, accepted or not, each one forward and one backward pass.",

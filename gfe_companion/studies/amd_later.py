@@ -62,7 +62,7 @@ def fig_coarse(setting: Setting, steps: pd.DataFrame) -> Picture:
     title, count = setting.load().title, steps.image.nunique()
     last = {grid: at_end(longest, grid) for grid in grids}
     lost = [label for grid, label in flows.items() if last[grid] > 1]
-    finding = f"too long at the end under {listed(lost)}" if lost else "still short enough under every grid"
+    finding = f"on average too long at the end under {listed(lost)}" if lost else "still short enough under every grid"
     heading = f"{title}: the longest step is {finding} (median of {count} images; mean and range over seeds)"
     axes.set_title(wrapped(heading, 0.85 * WIDTH))
     alt = (
@@ -97,7 +97,7 @@ def table_later(setting: Setting, jumps: pd.DataFrame, steps: pd.DataFrame) -> T
         pooled, first = rates.loc[grid], too_coarse_from(longest, grid)
         rows.append({
             "training": named(grid),
-            "iterations (seeds)": f"{int(pooled.iterations):,} ({len(part_of(jumps, grid))})",
+            "iterations in all (seeds)": f"{int(pooled.iterations):,} ({len(part_of(jumps, grid))})",
             "jumps": f"{int(pooled.jumps)}",
             "in 1,000, at most": f"{pooled.bound:.2f}",
             "largest change": f"{part_of(jumps, grid).largest_change.max():+.1%}",
@@ -110,10 +110,21 @@ def table_later(setting: Setting, jumps: pd.DataFrame, steps: pd.DataFrame) -> T
         f"A jump is a rise of the validation loss above {JUMP:.0%} from one measurement to the next, ten iterations "
         "later; a training that broke off counts as one. *At most*: the upper 95 % bound of a Poisson rate, which "
         f"after no jump in n iterations is 3/n; one an epoch of MNIST would be {1000 / EPOCH:.2f}. The longest step is "
-        "that of the median training image, mean over seeds, over RK4's bound; the last column counts images at the "
-        "end whose loss rises from one slice to the next. Under AMD both are of GFE's flow on "
-        f"{jumps.slices.max()} slices.",
+        "that of the median training image, mean over seeds, over RK4's bound; the last column counts images whose "
+        "loss rises from one slice to the next, which under the second-order flow it may do on any grid: it swings. "
+        f"Under AMD both are of GFE's flow on {jumps.slices.max()} slices.{_followed(steps)}",
     )  # fmt: skip
+
+
+def _followed(steps: pd.DataFrame) -> str:
+    """How many seeds the last stage of each grid is of, where these are not all of them."""
+    seeds = {named(grid): at_last(steps, grid).seed.nunique() for grid in grids_of(steps)}
+    fewer = [f"{name}: {count}" for name, count in seeds.items() if count < steps.seed.nunique()]
+    return (
+        f" The end is that of the seeds that were followed so far, where these are fewer: {listed(fewer)}."
+        if fewer
+        else ""
+    )
 
 
 def say_later(jumps: pd.DataFrame, steps: pd.DataFrame) -> Text:
@@ -121,14 +132,15 @@ def say_later(jumps: pd.DataFrame, steps: pd.DataFrame) -> Text:
     rates, longest, grids = rates_of(jumps), longest_of(steps), grids_of(jumps)
     seen = [f"{named(grid)} ({int(rates.jumps[grid])})" for grid in grids if rates.jumps[grid]]
     short = [named(grid) for grid in grids if not rates.jumps[grid] and rates.bound[grid] >= 1000 / EPOCH]
-    lost = [f"{named(g)} ({at_end(longest, g):.2f})" for g in grids if g[1] and at_end(longest, g) > 1]
+    ends = {g: interval(at_last(longest, g).share) for g in grids}
+    lost = [f"{named(g)} ({ends[g]:.2f})" for g in grids if g[1] and ends[g].mean > 1]
     parts = [
         f"Jumps were seen under {listed(seen)}." if seen else "No jump was seen.",
         f"Watched for too short a time to rule out one jump an epoch: {listed(short)}." if short else "",
-        f"At the end the longest step is above the bound of stability under {listed(lost)}."
+        f"At the end the longest step is, on average, above the bound of stability under {listed(lost)}."
         if lost
         else "At no end is the longest step above the bound of stability.",
     ]
-    end = interval(longest[longest.method == "gfe_amd_uncapped"].query("iterations == iterations.max()").share)
-    parts.append(f"On decoders that learned by AMD, GFE's longest step on the finer grid is {end:.2f} times the bound.")
+    by_amd = interval(longest[longest.method == "gfe_amd_uncapped"].query("iterations == iterations.max()").share)
+    parts.append(f"On decoders by AMD, GFE's longest step on the finer grid is {by_amd:.2f} times the bound.")
     return Text("*Reading it:* " + " ".join(filter(None, parts)))

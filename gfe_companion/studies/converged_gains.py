@@ -101,9 +101,9 @@ def gains(runs: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for (name, seed), part in runs.groupby(["dataset", "seed"], sort=False):
-        run = part.set_index("method").run
-        encoded = run[AE_THEN_AMD].history.loss
-        own = run[AE].history.loss[: len(encoded)]
+        part = part.set_index("method")
+        encoded = part.run[AE_THEN_AMD].history.loss
+        own = part.run[AE].history.loss[:: part.config[AE_THEN_AMD].every][: len(encoded)].reset_index(drop=True)
         rows.append((name, seed, own.mean() - encoded.mean(), (encoded < own).mean()))
     return pd.DataFrame(rows, columns=["dataset", "seed", "gain", "images_improved"])
 

@@ -24,6 +24,10 @@ LOOKS = {
     (AE, "optimum"): Look("AE at the optimum", "the AE's decoder, encoded at the optimum", SKY, "D", ":"),
     (GFE, "own"): METHODS[GFE].look,
 }
+FROM_ZERO = (
+    "At the optimum: as near to it as quasi-Newton comes from $z = 0$, which on a decoder that learned from others "
+    "may be less near than the encoder that it learned by (notebook 06)."
+)
 DECODER = (GFE, "optimum"), f"{METHODS[GFE].look.short}, at the optimum"  # for the table alone: it lies close to GFE
 
 
@@ -138,7 +142,7 @@ def table_available(setting: Setting, runs: pd.DataFrame) -> Table:
         f"{profile.available_tested:,} test images, which are the same for every seed; a seed draws the images, the "
         "first weights and the batches. The subsets of a seed are nested. Up to "
         f"{profile.available_validation} images validate, never more than are available; they are not counted as "
-        f"available. Seeds by row: {counts}."
+        f"available. {FROM_ZERO} Seeds by row: {counts}."
     )
     title = "Images available, drawn with replacement until validation or the budget ends it: test cross-entropy"
     return Table("table_05_available", chosen[PUBLISHED], pd.DataFrame(rows), title, notes)

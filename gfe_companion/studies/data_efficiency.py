@@ -156,13 +156,14 @@ def table1(setting: Setting, runs: pd.DataFrame) -> Table:
     dataset, profile = setting.load(), setting.profile
     tested, seeds = min(profile.test_images, len(dataset.test.images)), ", ".join(map(str, setting.seeds))
     few = [METHODS[name].look.short for name in METHODS if name in set(runs.method) and plans.on_fewer(name)]
-    literal = f", {' and '.join(few)} on {profile.slow_test_images:,} spread evenly over them" if few else ""
+    named = " and ".join(f"\u201c{name}\u201d" for name in few)
+    literal = f"; {named} on {profile.slow_test_images:,} of these, spread evenly" if few else ""
     return Table(
         "table1", runs[["images", "method", "seed", "test_loss", "ae_loss"]],
         pd.DataFrame(list(zip(*cells, strict=True)), columns=names),
         f"Table 1 on {dataset.title}: test cross-entropy, mean ± 95 % interval, seeds {seeds}",
         f"The AE's own encoder is tested on all {len(dataset.test.images):,} test images, "
-        f"every other method on the first {tested:,}{literal}. "
+        f"the other methods on the first {tested:,}{literal}. "
         f"Uncapped AMD departs from the paper: s_max = {UNCAPPED.s_max:g}, "
         f"s grows from the last accepted step, {UNCAPPED.max_trials} trials at most, "
         "also in \u201cAE, then AMD\u201d. Verdicts compare each method with the AE on the same test images. "
@@ -172,12 +173,8 @@ def table1(setting: Setting, runs: pd.DataFrame) -> Table:
 
 def gains(runs: pd.DataFrame) -> pd.DataFrame:
     """What AMD gains over the AE's own encoder on the same decoder and images: columns images, seed, gain."""
-    rows = []
-    for (images, seed), part in runs.groupby(["images", "seed"], sort=False):
-        run = part.set_index("method").run
-        encoded = run["ae_then_amd"].history.loss
-        rows.append((images, seed, run[AE].history.loss[: len(encoded)].mean() - encoded.mean()))
-    return pd.DataFrame(rows, columns=["images", "seed", "gain"])
+    encoded = runs[runs.method == "ae_then_amd"]
+    return encoded.assign(gain=encoded.ae_loss - encoded.test_loss)[["images", "seed", "gain"]].reset_index(drop=True)
 
 
 def table_gain(setting: Setting, gained: pd.DataFrame) -> Table:
@@ -219,7 +216,7 @@ def table_tested(setting: Setting, tested: pd.DataFrame) -> Table:
         ),
         f"How far {few} test images tell what all do: GFE-amd, uncapped, {setting.load().title}",
         f"95 % intervals. The {few} images are spread evenly over all those of Table 1; "
-        "they are the same for every seed, and what they are off by is, too.",
+        "they are the same for every seed, so that more seeds do not average out what they are off by.",
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from gfe_companion.evidence.overfit import rises, rises_in_words
 from gfe_companion.methods import METHODS
 from gfe_companion.runs.profiles import Setting
 from gfe_companion.studies import data_plans as plans
-from gfe_companion.studies.data_available import cell, measured, over_how_many
+from gfe_companion.studies.data_available import FROM_ZERO, cell, measured, over_how_many
 from gfe_companion.studies.data_plans import AE, GFE
 from gfe_companion.studies.drawing import WIDTH, plain, wrapped
 from gfe_companion.studies.results import Picture, Table, Text
@@ -134,9 +134,10 @@ def table_opponents(setting: Setting, frame: pd.DataFrame) -> Table:
         f"{over_how_many(frame.seed.nunique()).capitalize()}; “at” the images seen, their median over seeds; a plus: "
         "some training was still at its best when its budget ended. Budgets of images seen: "
         f"{profile.opponent_seen:,}, with shifts {profile.opponent_shifts:,}, GFE with shifts "
-        f"{profile.opponent_gfe:,}. Settings tried of each: {profile.opponent_settings}; setting and stopping point "
+        f"{profile.opponent_gfe:,}. Settings tried of each: {profile.opponent_settings}. AE and "
+        "GFE without shifts are those of the table of images available, one setting each. Setting and stopping point "
         "are chosen by validation, for each encoder apart. GFE is accelerated; shifts are up to two pixels, and what "
-        "learns with them is compared with GFE that does so too."
+        f"learns with them is compared with GFE that does so too. {FROM_ZERO}"
     )
     title = f"Opponents on {profile.available_reference:,} images of {setting.load().title}: test cross-entropy"
     return Table("table_05_opponents", frame, pd.DataFrame(rows), title, notes)

@@ -110,7 +110,8 @@ def say_signs(until: float, corrected: float, printed: float) -> Text:
     """Where both signs of Eq. (8) lead on the quadratic at t = ``until``, beside the closed form."""
     return Text(
         f"At $t = {until:g}$ the Bessel form says $z = {bessel(until):.3f}$. "
-        f"Corrected signs: **{corrected:.3f}**. As printed: **{printed:.1e}**."
+        f"Corrected signs: **{corrected:.3f}**. As printed it runs away, here to **{printed:.1e}** "
+        "and with finer steps farther, since a force that pushes as $3/t$ has no bound at the start."
     )
 
 

@@ -160,7 +160,9 @@ def fig_tau(setting: Setting, sweep: pd.DataFrame) -> Picture:
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
     slices, lowest = setting.profile.drawn_slices // 4, at_best_tau(sweep)
     lower = (lowest.gfe_nesterov < lowest.gfe).all()
-    found = "Each at its best time, the second-order flow ends lower" if lower else "Two flows given more and less time"
+    found = (
+        "At the best times tried the second-order flow ends lower" if lower else "Two flows given more and less time"
+    )
     figure.suptitle(f"{found}\n{title}: {BATCH} test images, {slices} slices", fontsize="medium")
     best = [f"{row.Index:,} images {row.gfe:.4f} and {row.gfe_nesterov:.4f}" for row in lowest.itertuples()]
     alt = (
@@ -176,7 +178,7 @@ def say_seen(curves: pd.DataFrame, sweep: pd.DataFrame) -> Text:
     return Text(
         "At equal decoder passes the second-order flow is ahead in the first half "
         f"for {(shares.early > 0.5).sum()} of {len(shares)} decoders and at the end for {(shares.late > 0.5).sum()}; "
-        f"with each flow at its own best $\\tau$ it ends lower for {(best.gfe_nesterov < best.gfe).sum()}. "
+        f"with each flow at the best $\\tau$ that was tried it ends lower for {(best.gfe_nesterov < best.gfe).sum()}. "
         "The coupled equation costs no further decoder pass: an image takes "
         f"{passes.gfe_nesterov} instead of {passes.gfe} for {curves.slice.max()} slices, "
         "of which the first is solved in closed form."

@@ -18,7 +18,7 @@ from gfe_companion.runs.progress import over
 from gfe_companion.runs.store import run_grid
 from gfe_companion.studies import plans
 from gfe_companion.studies.drawing import WIDTH, wrapped
-from gfe_companion.studies.results import Picture, Text
+from gfe_companion.studies.results import Picture, Text, listed
 from gfe_core.models import PIXELS, AutoEncoder, Decoder
 from gfe_core.objective import Objective
 
@@ -160,5 +160,8 @@ def _as_random(found: pd.DataFrame) -> str:
     enough = [d for d in PROJECTED if found.loc[(str(d), RANDOM)].right >= ae]
     if not enough:
         return f"No {PROJECTED[-1]} random numbers of an image tell as much of its class as the AE's latents do there."
-    number = f"{enough[0]} random numbers" if enough[0] > 1 else "one random number"
-    return f"As few as {number} of an image tell as much of its class as the AE's twenty do there."
+    tried = listed([str(d) for d in PROJECTED])
+    return (
+        f"Of {tried} random numbers of an image, {enough[0]} are the fewest that tell at least as much of its class as "
+        "the AE's twenty do there."
+    )

@@ -71,7 +71,7 @@ def made(favourable=True, seeds=3):
             "method slices seed iterations jumps",
         ),
         "fig_04_stiffness": frame(stiff, "seed images late_median end"),
-        "table_04_dopri5": frame(cost, "images seed method gradients"),
+        "table_04_dopri5": frame(cost, "images seed method gradients").assign(stopped=0.0),
         "table_07_latents": frame(maps, "data method seed neighbours").assign(images=REGISTRY["mnist"].epoch),
         "table_02_cost": pd.DataFrame(
             [

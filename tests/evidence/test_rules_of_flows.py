@@ -56,6 +56,18 @@ def test_the_gain_of_the_adjoint(gain, slight, hardly):
     assert judged(flows.adjoint_hardly_helps, change) == hardly
 
 
+def test_a_gain_that_grows_beyond_the_limit_at_the_end_is_not_called_small():
+    def change(frames):
+        frame = frames["fig3_left"]
+        of, end = frame.gradient == "adjoint", frame.iterations == frame.iterations.max()
+        noise = frame.seed[of].map({0: -0.002, 1: 0.0, 2: 0.002})
+        frame.loc[of, "validation_loss"] = 0.2 * (1 - 0.01 - noise)
+        frame.loc[of & end, "validation_loss"] = 0.2 * (1 - 0.06 - 5 * noise)
+        frame.loc[~of, "validation_loss"] = 0.2
+
+    assert judged(flows.adjoint_hardly_helps, change) == UNDECIDED
+
+
 @pytest.mark.parametrize(
     ("gain", "iterations", "slight", "hardly"),
     [
@@ -234,14 +246,19 @@ def test_stiff_is_near_the_bound_with_steps_a_tenth_as_long(shorter, bound, imag
 
 
 @pytest.mark.parametrize(
-    ("ratio", "images", "verdict"),
-    [(11, 5760, YES), (2.5, 5760, UNDECIDED), (2.5, 16 * EPOCH, PARTLY), (0.5, 16 * EPOCH, NO), (0.5, 5760, UNDECIDED)],
-)
-def test_exorbitant_is_ten_times_literal_amd(ratio, images, verdict):
+    ("ratio", "images", "stopped", "verdict"),
+    [
+        (11, 5760, 0.0, YES), (2.5, 5760, 0.0, UNDECIDED), (2.5, 16 * EPOCH, 0.0, PARTLY), (0.5, 16 * EPOCH, 0.0, NO),
+        (0.5, 5760, 0.0, UNDECIDED), (11, 16 * EPOCH, 0.5, YES), (2.5, 16 * EPOCH, 0.5, UNDECIDED),
+        (0.5, 16 * EPOCH, 0.5, UNDECIDED),
+    ],
+)  # fmt: skip
+def test_exorbitant_is_ten_times_literal_amd(ratio, images, stopped, verdict):
     def change(frames):
         follow(frames, images)
         frame = frames["table_04_dopri5"]
         frame["gradients"] = np.where(frame.method == "dopri5", 400 * ratio + frame.seed, 400)
+        frame["stopped"] = np.where(frame.method == "dopri5", stopped, 0.0)
 
     assert judged(flows.adaptive_solvers_take_exorbitant_time, change) == verdict
 

@@ -11,7 +11,7 @@ import pytest
 
 from gfe_companion.evidence.intervals import interval
 from gfe_companion.runs.profiles import ROOT
-from gfe_companion.site import publish
+from gfe_companion.site import manifest, publish
 from gfe_companion.site.publish import BLOCK, with_results
 
 FIGURES = ROOT / "figures" / "paper"
@@ -80,6 +80,18 @@ def test_the_shown_means_are_those_of_the_numbers(table, rows):
     text = (FIGURES / f"{table}.md").read_text()
     for _, group in pd.read_csv(FIGURES / f"{table}.csv").groupby([rows, "method"]):
         assert str(interval(group.test_loss)) in text
+
+
+def test_what_amd_gains_on_the_autoencoders_decoder_is_said_alike():
+    """Table 1 and the table of gains are of the same trainings and test images."""
+    both = pd.read_csv(FIGURES / "table1.csv").query("method == 'ae_then_amd'").set_index(["images", "seed"])
+    gains = pd.read_csv(FIGURES / "table_05_gain.csv").set_index(["images", "seed"]).gain
+    assert (both.ae_loss - both.test_loss).to_dict() == pytest.approx(gains.to_dict())
+
+
+def test_all_that_is_published_is_what_the_committed_code_would_make():
+    said, current = manifest.report()
+    assert current, said
 
 
 def test_nothing_lies_in_the_published_figures_that_no_notebook_shows():

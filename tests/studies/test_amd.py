@@ -91,7 +91,13 @@ def test_what_a_field_matters_is_told_from_the_ends_alone():
     assert amd.spreads(effect).to_dict() == pytest.approx({"beta": 0.5, "s_max": 0.1})
     said = amd.say_effect(effect)
     assert "**50%** ($\\beta$) and **10%** ($s_{max}$)" in said
-    assert "$\\beta$ = 0.75 and $s_{max}$ = 9; with many, $\\beta$ = 0.5 and $s_{max}$ = 9" in said
+    assert "30 passes: $\\beta$: 0.75, $s_{max}$: 9; with many: $\\beta$: 0.5, $s_{max}$: 9." in said
+
+
+def test_values_that_are_as_good_are_named_together():
+    rows = [("beta", 0.5, 2.0), ("beta", 0.75, 2.01), ("s_max", 1.0, 2.2), ("s_max", 10.0, 2.0), ("s_max", 100.0, 1.99)]
+    effect = pd.DataFrame(rows, columns=["field", "value", "loss"])
+    assert amd.best_values(effect) == {"beta": "$\\beta$: any of them", "s_max": "$s_{max}$: 10 or 100"}
 
 
 def test_the_two_readings_are_compared_by_trials_and_loss():
@@ -139,10 +145,13 @@ def test_a_curvature_below_zero_is_told_where_it_cannot_be_drawn(setting):
 
 def test_the_costs_are_compared_seed_by_seed(setting):
     rows = [(480, 0, "dopri5", 100.0), (480, 0, "gfe_amd", 50.0), (480, 1, "dopri5", 400.0), (480, 1, "gfe_amd", 100.0)]
-    costs = pd.DataFrame(rows, columns=["images", "seed", "method", "gradients"])
+    costs = pd.DataFrame(rows, columns=["images", "seed", "method", "gradients"]).assign(stopped=0.0)
     shown = amd_stiffness.table_dopri5(setting, costs).shown.iloc[0]
-    assert shown["dopri5"].startswith("250 ±")
+    assert shown["dopri5"].startswith("250 ±") and shown["stopped"] == "0%"
     assert shown["ratio"].startswith("3.0 ±")  # the mean of 2 and 4, not 500 / 150
+    costs.loc[0, "stopped"] = 0.5
+    cut = amd_stiffness.table_dopri5(setting, costs).shown.iloc[0]
+    assert cut["dopri5"].startswith("at least 250 ±") and cut["stopped"] == "25%" and "at least 3.0" in cut["ratio"]
 
 
 def training(method, seed, losses):
@@ -170,4 +179,4 @@ def test_other_methods_are_compared_with_gfe_seed_by_seed(setting):
         ("gfe_nesterov", 1, 20): -0.5, ("gfe_amd", 0, 10): -0.5,
     })  # fmt: skip
     picture = amd_training.fig3_right(setting, curves[curves.method != "gfe_amd"])
-    assert "At the end, relative to GFE: 2nd order GFE -25.0%" in picture.figure.get_suptitle()
+    assert "After 20 iterations, relative to GFE: 2nd order GFE -25.0%" in picture.figure.get_suptitle()

@@ -209,13 +209,14 @@ def test_a_decoder_is_encoded_by_the_encoders_of_others(setting, monkeypatch):
 
 
 def test_the_reading_names_the_decoders_that_suit_an_encoder_most_and_least(setting):
-    rows = [("ae", 0.1, 0.09, 0.2), ("gfe_fast_long", 0.1, 1.3, 0.11)]
-    found = pd.DataFrame(rows, columns=["method", "own", "amd", "quasi_newton"]).assign(seed=0)
+    rows = [("ae", 0.1, 0.09, 0.0, 0.2, 0.5), ("gfe_fast_long", 0.1, 1.3, 1.0, 0.11, 0.0)]
+    columns = ["method", "own", "amd", "amd_spent", "quasi_newton", "quasi_newton_spent"]
+    found = pd.DataFrame(rows, columns=columns).assign(seed=0)
     assert exchange.say_exchange(found) == (
-        "*Reading it:* AMD from zero ends farthest above a decoder's own encoder on that of GFE, accelerated, "
-        "12 epochs (+1,200%), and lowest beside it on that of AE (-10%); quasi-Newton from zero ends farthest above a "
-        "decoder's own encoder on that of AE (+100%), and lowest beside it on that of GFE, accelerated, 12 epochs "
-        "(+10%)."
+        "*Reading it:* AMD from zero does worst on the decoder of GFE, accelerated, 12 epochs (+1,200% against the "
+        "decoder's own encoder), and best on that of AE (-10%); quasi-Newton from zero does worst on the decoder of AE "
+        "(+100% against the decoder's own encoder), and best on that of GFE, accelerated, 12 epochs (+10%)."
     )
     shown = exchange.table_exchange(setting, found).shown.set_index("trained as")
     assert shown.loc["AE", "AMD from zero"] == "0.0900 (-10%)"
+    assert shown.loc["AE", "quasi-Newton from zero: spent"] == "50%"

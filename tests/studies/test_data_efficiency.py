@@ -61,8 +61,10 @@ def test_the_costs_are_of_an_iteration():
 
 
 def test_the_gain_is_on_the_same_images():
-    table = runs({"ae": [0.5, 0.3, 9.0], "ae_then_amd": [0.2, 0.2]})
-    assert study.gains(table).gain.tolist() == pytest.approx([0.2])
+    """Also where the encoded ones are spread over the test images."""
+    table = runs({"ae": [0.5, 9.0, 0.3, 9.0], "ae_then_amd": [0.2, 0.2]}).drop(columns="ae_loss")
+    table["config"] = [SimpleNamespace(every=2 if method == "ae_then_amd" else 1) for method in table.method]
+    assert study.gains(beside_ae(table, ["images", "seed"])).gain.tolist() == pytest.approx([0.2])
 
 
 def test_the_ae_is_compared_on_the_images_of_the_other_method():

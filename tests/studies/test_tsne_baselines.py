@@ -46,7 +46,7 @@ def test_the_title_and_the_sentence_say_what_the_numbers_say(setting):
     said = study.say_baselines(setting, frame)
     assert "latents of the AE name 41% of the images right, and before any training 71%: **worse" in said
     assert "latents of GFE name 81%" in said and "**better than untrained**" in said
-    assert "As few as 20 random numbers" in said  # 20 / 50 is no less than 0.4
+    assert "random numbers of an image, 20 are the fewest" in said  # 20 / 50 is no less than 0.4
     other = measured(SHARES | {("few", study.AE): 0.75})
     assert "untrained" not in study.fig_baselines(setting, other).figure.get_suptitle()
     assert "No 20 random numbers" in study.say_baselines(setting, other)

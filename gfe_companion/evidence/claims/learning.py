@@ -55,13 +55,14 @@ def few_images(read: Read) -> Finding:
     best = _best(frame)
     rows = dict(list(beside_ae(frame, best).groupby("images")))
     gaps = {images: interval(part.ae_loss - part.test_loss) for images, part in rows.items()}
-    lower = [interval(1 - part.test_loss / part.ae_loss) for part in rows.values()]
+    lower = {images: interval(1 - part.test_loss / part.ae_loss) for images, part in rows.items()}
     factors = [part.ae_loss.mean() / part.test_loss.mean() for part in rows.values()]
     kind = "literal AMD" if best == "gfe_amd" else "uncapped AMD"
     return Finding(
-        all_of(holds(share, limit) for share in lower for limit in (0, FAR)),
-        "; ".join(f"{images:,}: AE − GFE = {gap}" for images, gap in gaps.items()),
-        f"By {kind}, the AE's test loss is {min(factors):.2f} to {max(factors):.2f} times GFE's.",
+        all_of(holds(share, limit) for share in lower.values() for limit in (0, FAR)),
+        "; ".join(f"{images:,}: AE − GFE = {gap}, {lower[images]:.1%} of the AE's" for images, gap in gaps.items()),
+        f"By {kind}, the AE's test loss is {min(factors):.2f} to {max(factors):.2f} times GFE's; "
+        f"far: more than {FAR:.0%} of the AE's.",
     )
 
 
