@@ -109,4 +109,4 @@ def _draw_relative(axes: Axes, relative: pd.DataFrame, count: int) -> str:
         look = METHODS[method].look
         draw_mean(axes, curve, look, markevery=max(1, len(curve) // 6))
         ends.append(f"{look.short} {curve['mean'].iloc[-1]:+.1%}")
-    return f"After {summary.iterations.max():,.0f} iterations, relative to GFE: {listed(ends)}"
+    return f"At iteration {summary.iterations.max():,.0f} relative to GFE: {listed(ends)}"

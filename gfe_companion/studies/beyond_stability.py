@@ -79,7 +79,7 @@ def _clip(axes: Axes, losses: np.ndarray) -> None:
     for row in np.unique(beyond.nonzero()[0]):
         worst = np.nanmax(losses[row])
         place = np.asarray(axes.lines[0].get_ydata())[row]
-        axes.annotate(f"to {worst:.2g} →", (edge, place), (-3, 0), textcoords="offset points", ha="right", va="center",
+        axes.annotate(f"to {worst:.2g} →", (edge, place), (-3, 4), textcoords="offset points", ha="right", va="bottom",
                       fontsize=7)  # fmt: skip
 
 

@@ -179,4 +179,4 @@ def test_other_methods_are_compared_with_gfe_seed_by_seed(setting):
         ("gfe_nesterov", 1, 20): -0.5, ("gfe_amd", 0, 10): -0.5,
     })  # fmt: skip
     picture = amd_training.fig3_right(setting, curves[curves.method != "gfe_amd"])
-    assert "After 20 iterations, relative to GFE: 2nd order GFE -25.0%" in picture.figure.get_suptitle()
+    assert "At iteration 20 relative to GFE: 2nd order GFE -25.0%" in picture.figure.get_suptitle()
