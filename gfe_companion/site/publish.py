@@ -18,6 +18,7 @@ from gfe_companion.site import costs, manifest
 from gfe_companion.studies.results import markdown
 
 BLOCK = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- /\2 -->)", re.DOTALL)
+KEPT = ("tags", "jupyter")  # of a cell's metadata: what it is for, and whether its code is folded
 PAGES = ("README.md", "figures/README.md")  # whose blocks hold published tables
 
 
@@ -66,7 +67,7 @@ def published(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     notebook.metadata.pop("papermill", None)
     count = 0
     for cell in notebook.cells:
-        cell.metadata = {key: value for key, value in cell.metadata.items() if key == "tags" and value}
+        cell.metadata = {key: value for key, value in cell.metadata.items() if key in KEPT and value}
         if cell.cell_type == "code":
             count += 1
             cell.execution_count = count

@@ -141,3 +141,12 @@ def test_the_gallery_lists_what_the_notebooks_write():
     }
     assert len(listed) == len(set(listed))
     assert set(listed) == announced
+
+
+def test_what_is_published_keeps_its_folds_and_loses_the_timings():
+    book = nbformat.v4.new_notebook()
+    cell = nbformat.v4.new_code_cell("1", execution_count=7, metadata={"jupyter": {"source_hidden": True}})
+    cell.metadata |= {"tags": ["install"], "papermill": {"duration": 1.0}, "execution": {"shell.execute_reply": "now"}}
+    book.cells = [cell, nbformat.v4.new_code_cell("2", metadata={"tags": ["injected-parameters"]})]
+    (kept,) = publish.published(book).cells
+    assert kept.metadata == {"jupyter": {"source_hidden": True}, "tags": ["install"]} and kept.execution_count == 1
