@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from torch import Tensor, nn
 
-from gfe_companion.evidence.claims.flows import DOPRI5_STABLE
+from gfe_companion.evidence.claims.flows import DOPRI5_STABLE, stiffened
 from gfe_companion.evidence.intervals import interval, over_seeds
 from gfe_companion.methods import FLOW_TAU, LITERAL, METHODS, UNCAPPED
 from gfe_companion.runs.hessian import curvature
@@ -85,8 +85,7 @@ def say_stiffness(runs: pd.DataFrame, stages: pd.DataFrame) -> Text:
     """By how much the curvature and the work of dopri5 grow, and how near its late step is to its bound."""
     grown, config = growth(stages), runs.config.iloc[0]
     first, last = grown.iloc[0], grown.iloc[-1]
-    by_seed = stages.groupby(["seed", "images"]).median(numeric_only=True).groupby("seed")
-    late, end = [by_seed.late_median.first(), by_seed.late_median.last()], by_seed.end.last()
+    shorter, bound, _ = stiffened(stages)
     stopped = int((stages.reached < config.tau).sum())
     least = "at least " if (stages[stages.images == grown.index[-1]].reached < config.tau).any() else ""
     hills = grown.index[grown.start < 0]
@@ -99,13 +98,13 @@ def say_stiffness(runs: pd.DataFrame, stages: pd.DataFrame) -> Text:
     return Text(
         f"*Reading it:* from the fresh decoder to {grown.index[-1]:,} images, "
         f"the curvature at $z_\\tau$ grows **{last.end / first.end:,.0f}-fold**. "
-        f"The step that dopri5 takes late in the flow becomes **{interval(late[0] / late[1]):.0f} times** shorter, "
+        f"The step that dopri5 takes late in the flow becomes **{shorter:.0f} times** shorter, "
         f"and it needs **{least}{last.evaluations / first.evaluations:.1f} times** the gradients "
         f"(tolerances {plain(RTOL)} and {plain(ATOL)} on $z$). "
         f"{stopped} of {len(stages)} encodings were stopped at {config.limit:,} gradients.\n\n{hill}"
         "The dotted line is about the step at which dopri5 loses stability: "
         "where the late step follows it, the flow is stiff. "
-        f"Under the last decoder the late step is {interval(late[1] * end / DOPRI5_STABLE):.2f} times that bound."
+        f"Under the last decoder the late step is {bound:.2f} times that bound."
     )
 
 

@@ -15,6 +15,7 @@ from gfe_companion.studies import plans
 from gfe_companion.studies.adjoint_vs_approximate import signed
 from gfe_companion.studies.converged_models import AE, AE_THEN_AMD, FAST, GFE, losses, several
 from gfe_companion.studies.results import Table, Text
+from gfe_companion.studies.same_images import on_same_images
 
 PARTS = {
     "gfe": "GFE-amd, uncapped",
@@ -103,7 +104,7 @@ def gains(runs: pd.DataFrame) -> pd.DataFrame:
     for (name, seed), part in runs.groupby(["dataset", "seed"], sort=False):
         part = part.set_index("method")
         encoded = part.run[AE_THEN_AMD].history.loss
-        own = part.run[AE].history.loss[:: part.config[AE_THEN_AMD].every][: len(encoded)].reset_index(drop=True)
+        own = on_same_images(part.run[AE].history.loss, part.config[AE_THEN_AMD], len(encoded))
         rows.append((name, seed, own.mean() - encoded.mean(), (encoded < own).mean()))
     return pd.DataFrame(rows, columns=["dataset", "seed", "gain", "images_improved"])
 
