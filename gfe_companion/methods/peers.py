@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
 
@@ -32,7 +33,7 @@ def say_missing() -> str:
         return ""
     return (
         f"optimistix does not take part: {' and '.join(lacking)} cannot be imported. Install what the extra `peers` "
-        f"names, pip install {' '.join(lacking)}, in an environment of your own."
+        f"names beside the rest: {sys.executable} -m pip install -c requirements.lock {' '.join(lacking)}"
     )
 
 

@@ -1,8 +1,9 @@
 """What each published figure, table and notebook rests on, by digest; and what of it the code on disk would not make.
 
-``figures/paper/manifest.json`` is written as results are published. A notebook rests on its cells, on what these
-import, and on all that its runs rest on; a figure or table on its notebook's runs, and on the modules that draw it. The
-check reads no run and imports neither torch nor NumPy.
+``figures/paper/manifest.json`` is written as results are published. A notebook rests on the code of its cells, on what
+these import, on the committed files that it reads, and on all that its runs rest on; a figure or table on its
+notebook's runs, and on the modules that draw it, with the files that these name. The text between the cells is
+published as it is written. The check reads no run and imports neither torch nor NumPy.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import ast
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,9 +36,14 @@ def drawn_by(name: str, code: Code) -> dict[str, str]:
     These are the studies that say its name, and what these import of studies, evidence and the method. What makes and
     keeps runs is not followed: runs count by themselves.
     """
+    drawing = [each for each in code.modules if each.startswith(DRAWING)]
+    return _followed(_saying(name, drawing, code), code)
+
+
+def _saying(name: str, modules: Iterable[str], code: Code) -> list[str]:
+    """Those of ``modules`` that have ``name`` as a string."""
     said = re.compile(rf"""["']{re.escape(name)}["']""".encode())
-    drawing = (each for each in code.modules if each.startswith(DRAWING))
-    return _followed([each for each in drawing if said.search(code.files[code.modules[each]])], code)
+    return [each for each in modules if said.search(code.files[code.modules[each]])]
 
 
 def imported_by(notebook: Path, code: Code) -> dict[str, str]:
@@ -45,7 +51,7 @@ def imported_by(notebook: Path, code: Code) -> dict[str, str]:
 
     Where a cell prints source, the text of what the cells import counts, comments included.
     """
-    source = "\n".join(text for kind, text in _told(notebook) if kind == "code")
+    source = "\n".join(_code_of(notebook))
     tree = ast.parse(re.sub(r"(?m)^([ \t]*)[%!].*$", r"\1pass", source))  # a magic is not Python
     named = [
         (node.module or "", each.name)
@@ -93,10 +99,13 @@ def runs_rest_on(notebook: str, setting: Setting, code: Code) -> dict[str, str]:
 
 def entry_of(notebook: Path, setting: Setting, code: Code) -> dict:
     """What is written of one notebook: its cells, what its runs rest on and were made with, and its figures."""
+    from gfe_companion.studies.needs import read_by
+
     names = announced(notebook)
     return {
         "cells": _cells(notebook),
         "imports": imported_by(notebook, code),
+        "reads": {str(path.relative_to(ROOT)): _sum(path.read_bytes()) for path in read_by(notebook.stem)},
         "seeds": list(setting.seeds),
         "runs_rest_on": runs_rest_on(notebook.stem, setting, code),
         "made_with": _made_with(notebook.stem, setting),
@@ -133,17 +142,21 @@ def check(entries: dict[str, dict], notebooks: list[Path], folder: Path, code: C
         if entry is None:
             stale |= dict.fromkeys([path.stem, *names], "it was published before there was a manifest")
             continue
-        runs = _changed(entry["runs_rest_on"], code)
-        pages: list[str] = ["its cells"] * (_cells(path) != entry["cells"]) + _changed(entry["imports"], code) + runs
+        runs, read = _changed(entry["runs_rest_on"], code), _others(entry.get("reads", {}), ROOT)
+        files, pages = entry.get("files", {}).items(), ["its cells"] * (_cells(path) != entry["cells"])
+        pages += _changed(entry["imports"], code) + runs + read
         for name in dict.fromkeys([*names, *entry["figures"]]):
+            rests = entry["figures"].get(name, {})
+            present = rests.keys() & code.modules.keys()
             if name not in entry["figures"]:
                 stale[name] = "it is new"
             elif name not in names:
                 stale[name] = "no notebook writes it any more"
             elif (
-                why := _changed(rests := entry["figures"][name], code)
-                + list(_damaged(name, entry, folder))
-                + (runs if reads_runs(rests.keys() & code.modules.keys(), code) else [])
+                why := _changed(rests, code)
+                + _others({file: each for file, each in files if file.partition(".")[0] == name}, folder)
+                + [each for each in read if _saying(Path(each).name, present, code)]
+                + (runs if reads_runs(present, code) else [])
             ):
                 stale[name] = f"changed: {few_of(why)}"
                 pages += [name]
@@ -183,14 +196,20 @@ def _reads_figures(notebook: Path) -> bool:
     return bool(json.loads(notebook.read_text(encoding="utf-8"))["metadata"].get("gfe", {}).get("reads_figures"))
 
 
-def _told(notebook: Path) -> list[list[str]]:
-    """The kind and the text of every cell."""
+def _code_of(notebook: Path) -> list[str]:
+    """The text of every code cell."""
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    return [[cell["cell_type"], "".join(cell["source"])] for cell in cells]
+    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
 
 
 def _cells(notebook: Path) -> str:
-    return _sum(json.dumps(_told(notebook)).encode())
+    return _sum(json.dumps(_code_of(notebook)).encode())
+
+
+def _others(files: dict[str, str], folder: Path) -> list[str]:
+    """Which of ``files``, by their paths below ``folder``, are missing or not of the digests that are given."""
+    paths = {name: folder / name for name in files}
+    return [name for name, path in paths.items() if not path.exists() or _sum(path.read_bytes()) != files[name]]
 
 
 def _changed(before: dict[str, str], code: Code) -> list[str]:
@@ -198,14 +217,6 @@ def _changed(before: dict[str, str], code: Code) -> list[str]:
         return module in code.modules and digest in (code.digest_of(module), code.digest_of(module, text=True))
 
     return [module for module, digest in before.items() if not same(module, digest)]
-
-
-def _damaged(name: str, entry: dict, folder: Path) -> Iterator[str]:
-    for file, digest in entry.get("files", {}).items():
-        if file.partition(".")[0] == name:
-            path = folder / file
-            if not path.exists() or _sum(path.read_bytes()) != digest:
-                yield file
 
 
 def _made_with(notebook: str, setting: Setting) -> dict:

@@ -1,5 +1,7 @@
 """The minimisers of other projects, as encoders: they reach known minima, and say what they cannot do."""
 
+import sys
+
 import pytest
 import torch
 from conftest import linear_problem, mlp, quadratic, seeded
@@ -110,6 +112,7 @@ def test_what_optimistix_cannot_be_given_is_told(problem):
 def test_what_is_missing_is_told_with_the_remedy(monkeypatch):
     monkeypatch.setattr(peers, "find_spec", lambda name: None if name == "jax" else object())
     assert peers.missing() == ["jax"]
-    assert "pip install jax," in peers.say_missing() and "`peers`" in peers.say_missing()
+    assert peers.say_missing().endswith(f"{sys.executable} -m pip install -c requirements.lock jax")
+    assert "the extra `peers`" in peers.say_missing()
     monkeypatch.setattr(peers, "find_spec", lambda name: object())
     assert peers.say_missing() == "" and peers.missing() == []

@@ -110,6 +110,27 @@ def test_files_and_cells_that_are_others(entries, tmp_path):
     assert not found.keys() & {"fig3_left", "fig2"}
 
 
+def test_a_changed_file_that_a_page_reads_names_what_is_drawn_from_it(entries, tmp_path):
+    entry = json.loads(json.dumps(entries))
+    (file,) = entry["08_beyond_the_paper"]["reads"]
+    assert (ROOT / file).exists() and not any(each["reads"] for stem, each in entries.items() if stem[:2] != "08")
+    entry["08_beyond_the_paper"]["reads"][file] = "0" * 16
+    found = manifest.check(entry, NOTEBOOKS, tmp_path, now())
+    assert found["table_08_peers"] == f"changed: {file}"
+    assert found.keys() == {"table_08_peers", "08_beyond_the_paper", "09_scorecard", *entry["09_scorecard"]["figures"]}
+
+
+def test_the_text_between_the_cells_is_what_is_published(entries, tmp_path):
+    """It may be edited; code may not."""
+    book = json.loads(NOTEBOOKS[1].read_text())
+    for kind, right in (("markdown", True), ("code", False)):
+        next(cell for cell in book["cells"][1:] if cell["cell_type"] == kind)["source"] = "another = 1"
+        path = tmp_path / NOTEBOOKS[1].name
+        path.write_text(json.dumps(book))
+        found = manifest.check(entries, [path], tmp_path / "none", now())
+        assert ("its cells" in found.get(path.stem, "")) != right
+
+
 def test_the_command_answers_at_once_and_by_its_exit_code(monkeypatch):
     started = time.perf_counter()
     command = [sys.executable, "-P", "-m", "gfe_companion", "run", "--check-published"]

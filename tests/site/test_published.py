@@ -13,6 +13,8 @@ from gfe_companion.evidence.intervals import interval
 from gfe_companion.runs.profiles import ROOT
 from gfe_companion.site import manifest, publish
 from gfe_companion.site.publish import BLOCK, with_results
+from gfe_companion.studies import beyond_peers
+from gfe_companion.studies.results import markdown
 
 FIGURES = ROOT / "figures" / "paper"
 NOTEBOOKS = {path.stem: nbformat.read(path, as_version=4) for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))}
@@ -87,6 +89,16 @@ def test_what_amd_gains_on_the_autoencoders_decoder_is_said_alike():
     both = pd.read_csv(FIGURES / "table1.csv").query("method == 'ae_then_amd'").set_index(["images", "seed"])
     gains = pd.read_csv(FIGURES / "table_05_gain.csv").set_index(["images", "seed"]).gain
     assert (both.ae_loss - both.test_loss).to_dict() == pytest.approx(gains.to_dict())
+
+
+def test_the_race_against_the_peers_is_the_one_that_is_committed():
+    """Page 08 shows the seconds of the file that it reads, in the words that the code has for them now."""
+    peers = beyond_peers.peers_of()
+    shown = [output.get("data", {}).get("text/markdown") for output in outputs("08_beyond_the_paper")]
+    assert beyond_peers.say_peers(peers) in shown
+    table = beyond_peers.table_peers(peers)
+    assert f"**{table.title}**\n\n{markdown(table.shown)}\n\n{table.notes}\n" in shown
+    assert pd.read_csv(FIGURES / "table_08_peers.csv").equals(pd.read_csv(beyond_peers.PUBLISHED))
 
 
 def test_all_that_is_published_is_what_the_committed_code_would_make():
