@@ -21,7 +21,7 @@ DATA = ""  # a folder that all nodes see, with MNIST/raw and FashionMNIST/raw; "
 JOBS = 4  # jobs in the queue
 PROCESSES = 16  # runs side by side in a job: as many as it has cores
 MEMORY = "24GB"  # of a job: 1.5 GB for each process
-HOURS = 24  # after which a job ends; the runs it was at are begun again elsewhere
+HOURS = 24  # after which a job ends; its runs go on elsewhere from where they were last saved
 
 ROOT = Path(__file__).resolve().parents[1]
 HOME = Path(os.environ.get("GFE_HOME") or ROOT).absolute()

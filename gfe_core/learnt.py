@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-LARGEST = 20_000  # pixels of an image: the least squares hold a matrix of so many rows and columns, 1.6 GB
+LARGEST = 20_000  # entries of a row [y, 1]: the least squares hold a matrix of so many rows and columns, 1.6 GB
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Learnt:
 
     - ``map`` (P + 1, d) and ``factor`` (d, d), which encoding needs; ``curvature`` (d, d), which the factor is made of.
     - ``moments`` (P + 1, P + 1 + d): the faded sum of [y, 1]^T [y, 1, z] over all images but the recent ones.
-    - ``recent`` (R, P + 1 + d): rows [y, 1, z] that will be added to it at the next refresh, all at once.
+    - ``recent`` (R, P + 1 + d): rows [y, 1, z], added to it at the next refresh, or once there are more than P + 1.
     - ``weight`` (1 + R,): by how much the moments, and then each recent row, have faded.
     """
 
@@ -30,7 +30,7 @@ class Learnt:
 def begun(size: int, z: Tensor, known: dict[str, Tensor], ridge: float) -> dict[str, Tensor]:
     """The state before the first batch, for rows [y, 1] of ``size`` entries and latents like ``z`` (B, d).
 
-    Raises ``ValueError`` for images of more than :data:`LARGEST` pixels.
+    Raises ``ValueError`` for rows of more than :data:`LARGEST` entries, one for each pixel and one more.
     """
     if size > LARGEST:
         raise ValueError(

@@ -42,9 +42,9 @@ class LevenbergMarquardt(Trials[DampedState]):
     J (P, d) is the decoder's Jacobian at z, H the Hessian of the loss in the decoder's output, diag(p (1 - p)) / P for
     the cross-entropy, m the mean of the diagonal of J^T H J, which is a scaled identity where it vanishes. lambda, each
     image's own, starts at ``damping``, shrinks by ``beta`` where the loss falls and grows by 1 / ``beta`` where not.
-    Cost of an image: one forward pass a trial, and 1 + d more where it is accepted. From far away Gauss-Newton steps
-    lead into bad basins, so that ``first`` goes before, with trials of its own, and one more forward pass; None does
-    without.
+    Cost of an image: one forward pass a trial, and 1 + d more at first and where one is accepted (beyond d = 64 some
+    more: :func:`~gfe_core.curvature.gauss_newton`). From far away Gauss-Newton steps lead into bad basins, so that
+    ``first`` goes before, with trials of its own, and one more forward pass; None does without.
     """
 
     tolerance: float = 1e-7

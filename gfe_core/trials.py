@@ -96,11 +96,11 @@ ScaledT = TypeVar("ScaledT", bound=Scaled)
 
 @dataclass(frozen=True)
 class StepSize(Trials[ScaledT]):
-    """With a step size of AMD's kind: ``s_0`` at first, times ``beta`` after a refusal, at most ``s_max``.
+    """With a step size of AMD's kind: ``s_0`` at first, times ``beta`` after a refusal.
 
     None for ``s_0`` is 100 on the paper's loss. On others, whose scale is not known, it makes the first step as long as
-    the latent, or of length 1: a loss a thousand times as large is encoded by the same steps. None for ``s_max`` is a
-    thousand times the first step.
+    the latent, or of length 1: a loss a thousand times as large is encoded by the same steps. Steps that grow, as
+    those of first order do, grow to ``s_max`` at most, by default a thousand times the first one. BFGS does not use it.
     """
 
     beta: float = 0.5

@@ -21,7 +21,7 @@ from gfe_companion.cli.said import say
 
 
 class Exit(IntEnum):
-    """What the two commands answer to the shell."""
+    """What the commands answer to the shell."""
 
     DONE = 0
     FAILED = 1  # a notebook or a test

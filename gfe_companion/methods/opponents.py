@@ -36,7 +36,8 @@ def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Variational:
-    """A variational autoencoder (Kingma and Welling, 2014): cross-entropy + ``weight`` KL, one sample a batch.
+    """A variational autoencoder (Kingma and Welling, 2014): cross-entropy + ``weight`` KL, one sample of an
+    image's latent each time it is drawn.
 
     The cross-entropy is a mean over the 784 pixels, so that a weight of 1/784 is the evidence bound. Other images than
     those of training are encoded by the posterior's mean.

@@ -1,7 +1,7 @@
 """A decoder whose matrix products go through oneDNN, for encoding on a CPU where torch's own are slower.
 
-torch multiplies float32 matrices by MKL, which on some processors reaches half of what oneDNN does, that torch brings
-too. ``bench --only peers`` measures what this is worth.
+torch multiplies float32 matrices by MKL, which on some processors is half as fast as oneDNN, which torch ships as
+well. ``bench --only peers`` measures what this is worth.
 """
 
 from __future__ import annotations

@@ -53,8 +53,8 @@ class RehearsedStep:
 
     A rehearsal is Eq. (6) at the kept latents: one forward pass, and one backward pass for theta and z together. Each
     of its latents then makes one step of ``length`` along -L L^T grad_z, in the coordinates of the warm encoder. No
-    trial is tested, so that this step may raise the loss; an encoding never does. With u = L^T grad_z it promises to
-    lower the loss by about |u|^2; one that promises more than ``share`` of the loss is shortened to that. A batch
+    trial is tested, so that this step may raise the loss; an encoding never does. Where |L^T grad_z|^2 is above
+    ``share`` of the loss, the step is shortened as if that gradient were scaled down until both are equal. A batch
     that is drawn while images are rehearsed counts as seen and is not looked at.
     """
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class Evaluate(RunConfig):
     """Losses of ``count`` test images under the weights that ``training`` kept at ``images``.
 
-    They are the first, or the first of every ``every``-th one; they are encoded by ``solver``, or, where it is None, by
-    the autoencoder's own encoder.
+    They are the first ones, of all or of every ``every``-th one. They are encoded by ``solver``, or, where it is None,
+    by the autoencoder's own encoder.
     """
 
     training: Train

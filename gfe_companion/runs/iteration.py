@@ -51,7 +51,7 @@ class Clocked(Objective):
 
 @dataclass(frozen=True)
 class Iteration(RunConfig):
-    """``batches`` iterations of ``training`` from where it stood after ``images`` images, after a fifth as many more.
+    """``batches`` timed iterations of ``training`` after ``images`` images; a fifth as many go before, untimed.
 
     The training must be one by a :class:`~gfe_core.warm.WarmStart`, which then goes on with what it had learnt.
     """

@@ -28,8 +28,8 @@ CHUNK = 50  # iterations between two looks at the clock that decides when an unf
 class Train(RunConfig):
     """Train from ``seed``: by encoding with ``solver``, or an autoencoder where it is None.
 
-    The validation loss is measured, and the weights are kept, whenever the number of training images seen is in
-    ``measured`` or ``kept``; training ends at the largest of them.
+    The validation loss is measured where the number of training images seen is in ``measured``, and the weights are
+    kept where it is in ``kept``; training ends at the largest of both.
     """
 
     dataset: str

@@ -33,7 +33,7 @@ class Ways(RunConfig):
     - "zero": by ``solver`` from z = 0.
 
     They are measured on the first ``validated`` validation images, on which settings are chosen, and on the first
-    ``count`` test images, on which the chosen ones are compared; none of either may be asked for.
+    ``count`` test images, on which the chosen ones are compared; either number may be zero.
     """
 
     training: TrainTuned

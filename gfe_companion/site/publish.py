@@ -97,7 +97,7 @@ def with_results(readme: str, folder: Path) -> str:
 
 
 def findings(judged: pd.DataFrame) -> str:
-    """What was found, in a line each: the claims that reproduce, the others by verdict, and what is new."""
+    """What was found, a line for each verdict: the paper's claims, and then the findings of our own."""
     papers, own = judged[judged.whose == THE_PAPER], judged[judged.whose != THE_PAPER]
     lines, others = [], {verdict: each for verdict, each in papers.groupby("verdict", sort=False) if verdict != YES}
     agreed = papers[papers.verdict == YES]
@@ -108,9 +108,9 @@ def findings(judged: pd.DataFrame) -> str:
         said = "; ".join(f"\u201c{text}\u201d (Sec. {where})" for text, where in _said(others.pop(verdict, None)))
         lines += [f"**{verdict.capitalize()}**: {said}."] if said else []
     lines += [f"**{verdict.capitalize()}**: {len(each)} (Sec. {_sections(each)})." for verdict, each in others.items()]
-    held = own[own.verdict == YES]
-    said = "; ".join(text[0].lower() + text[1:] if text[1:2].islower() else text for text, _ in _said(held))
-    lines += [f"**New** ({len(held)} of {len(own)} findings of our own, {YES}): {said}."] if len(held) else []
+    for verdict, each in own.groupby("verdict", sort=False):
+        said = "; ".join(text[0].lower() + text[1:] if text[1:2].islower() else text for text, _ in _said(each))
+        lines.append(f"**New, {verdict}** ({len(each)} of {len(own)} findings of our own): {said}.")
     return "".join(f"- {line}\n" for line in lines)
 
 

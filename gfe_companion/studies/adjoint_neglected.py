@@ -34,8 +34,8 @@ def stages(setting: Setting) -> dict[int, Decoder]:
 def neglected(setting: Setting) -> pd.DataFrame:
     """The share of the whole gradient that Eq. (6) leaves out, for flows of ever longer tau at each of :func:`stages`.
 
-    In float64 with alpha = 1; slices are halved until the adjoint accepts them. Columns: images, tau, slices, gradient
-    (the mean norm of grad_z l at tau), loss, share.
+    In float64 with alpha = 1; the number of slices is doubled until the adjoint accepts them. Columns: images, tau,
+    slices, gradient (the mean norm of grad_z l at tau), loss, share.
     """
     batch, rows = setting.load().train.images[:4].double(), []
     for stage, decoder in stages(setting).items():

@@ -195,7 +195,7 @@ def stability(setting: Setting) -> pd.DataFrame:
 def auto_decoders(setting: Setting) -> pd.DataFrame:
     """DeepSDF's auto-decoder, by learning rate of its latents: columns rate, seed, images, config.
 
-    It is tested at every fifth point of Table 2's autoencoder, before the last, by encoding from z = 0 with BFGS. Where
+    It is tested at every fifth point of Table 2's autoencoder, by encoding from z = 0 with BFGS. Where
     rates are swept, its last point is validated too.
     """
     rows = []

@@ -29,7 +29,7 @@ COLUMNS = {"amd": "AMD from zero", "quasi_newton": "quasi-Newton from zero"}
 
 
 def exchanged(setting: Setting, runs: pd.DataFrame) -> pd.DataFrame:
-    """The mean test loss of each trained decoder by its own encoder and by :data:`ENCODERS`, all from z(0) = 0.
+    """The mean test loss of each trained decoder by its own encoder, and by :data:`ENCODERS` from z(0) = 0.
 
     Of Table 2's ``runs`` those on the data set that the page shows. Columns: method, seed, own, amd, quasi_newton,
     means over the first :data:`IMAGES` test images; and amd_spent, quasi_newton_spent, the share of images that these

@@ -22,6 +22,7 @@ from gfe_companion.runs.progress import Progress
 from gfe_companion.runs.sizes import PROFILES
 from gfe_companion.runs.stand_in import Sleeps
 from gfe_companion.site.publish import BLOCK, with_results
+from gfe_companion.studies.results import markdown
 from gfe_core.fixed_grid import FixedGrid, decaying
 
 SETTING = Setting(PROFILES["smoke"], "embedded", (0,), 1, "cpu")
@@ -186,6 +187,12 @@ def test_the_large_grid_is_reckoned_from_what_is_published():
         assert row["1 worker"] == pytest.approx(trainings * row["one training"], rel=0.1)
         assert row["100 workers"] == pytest.approx(row["1 worker"] / 100, rel=0.1)
         assert row["1,000,000 workers"] == row["one training"]
+
+
+def test_the_published_hours_are_of_what_is_published_now():
+    hours = bench_grid.on_paper()
+    assert markdown(hours) in (bench_grid.PUBLISHED / "cluster_hours.md").read_text()
+    assert set(hours.method) == {"AE", "GFE-amd", "GFE-amd, uncapped", "GFE, accelerated", "auto-decoder"}
 
 
 def test_the_readme_carries_what_was_measured():
