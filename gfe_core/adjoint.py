@@ -49,7 +49,7 @@ class AdjointGradient:
         lambda(tau) = grad_z l,   d lambda/dt = alpha nabla_z^2 l lambda                               (Eq. 3)
         d_theta l = partial_theta l - integral_0^tau alpha lambda^T partial_theta grad_z l dt          (Eq. 4)
 
-    The paper prints both signs of Eq. (3) the other way round; so lambda would grow backwards in time, not decay. At
+    The paper prints both signs of Eq. (3) the other way round; then that of the integral in Eq. (4) would be wrong. At
     each recorded slice *one* vector-Jacobian product of grad_z l with lambda gives the Hessian's part and theta's.
 
     - :class:`GradientFlow`: each step of lambda is predicted by Euler's method, to have what the product needs, and
