@@ -115,7 +115,7 @@ class GaussNewtonBFGS(QuasiNewtonAMD):
 
     H and m are those of :class:`LevenbergMarquardt`. A Jacobian costs as much as ten gradients or more; looked at once,
     near the minimum, it leaves BFGS little to learn. Cost of an image: 1 + d forward passes at first, then one forward
-    and one backward pass a trial.
+    and one backward pass a trial. ``s_0`` is a number here, and not None.
     """
 
     s_0: float = 1.0
