@@ -101,8 +101,9 @@ def _python(root: Path) -> Path:
 
 
 def _stamp(root: Path) -> str:
-    """What `.venv` depends on: the lock's MD5, the interpreter that it points to, and its place, as it cannot move."""
-    digest = hashlib.md5((root / "requirements.lock").read_bytes(), usedforsecurity=False).hexdigest()
+    """What `.venv` depends on: the MD5 of what the lock names, the interpreter that it points to, and its own place."""
+    named = [line for line in (root / "requirements.lock").read_bytes().splitlines(True) if not line.startswith(b"#")]
+    digest = hashlib.md5(b"".join(named), usedforsecurity=False).hexdigest()
     return f"{digest}\n{_python(root).resolve()}\n{root}\n"
 
 

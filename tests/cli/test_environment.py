@@ -121,6 +121,13 @@ def test_made_again_when_the_lock_changes_or_its_python_is_gone(root, installer)
     assert installer.steps == 4 * WHOLE
 
 
+def test_a_comment_in_the_lock_costs_nothing(root, installer):
+    ensure(root)
+    (root / "requirements.lock").write_text("# a comment\ntorch==1\n")
+    ensure(root)
+    assert installer.steps == WHOLE
+
+
 def test_made_again_when_the_repository_moves(root, installer):
     ensure(root)
     installer.root = root.rename(root.with_name("elsewhere"))
