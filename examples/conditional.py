@@ -44,7 +44,7 @@ if __name__ == "__main__":
 
     images, labels = test.images[:100], test.labels[:100]
     objective = gfe.Objective(decoder, images, extra=labels)
-    z = gfe.QuasiNewtonAMD(tolerance=1e-3).encode(gfe.Penalised(objective, PENALTY)).z
+    z = gfe.LBFGSAMD(tolerance=1e-3).encode(gfe.Penalised(objective, PENALTY)).z
     every = torch.arange(10).repeat(len(images))
     with torch.no_grad():
         written = decoder(z.repeat_interleave(10, dim=0), every).sigmoid()

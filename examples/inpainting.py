@@ -43,7 +43,7 @@ if __name__ == "__main__":
     train(decoder, step, learn.images, given.images)
     objective = gfe.Objective(decoder, seen * truth, seen_loss, extra=seen)
     # Half a digit leaves much of the latent open; a Gaussian prior decides there.
-    z = gfe.QuasiNewtonAMD(tolerance=1e-3).encode(gfe.Penalised(objective, 1e-3)).z
+    z = gfe.LBFGSAMD(tolerance=1e-3).encode(gfe.Penalised(objective, 1e-3)).z
 
     autoencoder = gfe.AutoEncoder(generator=torch.Generator().manual_seed(0))
     train(autoencoder, gfe.autoencoder_step(autoencoder), learn.images, 3 * given.images)  # about the same compute time

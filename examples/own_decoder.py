@@ -45,7 +45,7 @@ if __name__ == "__main__":
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(adam, given.images // 16)
     training = gfe.Training(decoder, step, few, optimizer=adam, scheduler=cosine)  # in batches of 16
     training.advance(given.images // 16 * 16)
-    z = next(gfe.encode_all(decoder, test, gfe.QuasiNewtonAMD(), mse, latent_dim=D, z0=warm.start)).z
+    z = next(gfe.encode_all(decoder, test, gfe.LBFGSAMD(), mse, latent_dim=D, z0=warm.start)).z
 
     autoencoder = nn.Sequential(new_encoder(), new_decoder())
     adam = torch.optim.Adam(autoencoder.parameters(), 2e-3)

@@ -44,7 +44,7 @@ if __name__ == "__main__":
     gfe.Training(decoder, step, flat, recipe=recipe, optimizer=adam, scheduler=cosine).advance(given.images // 16 * 16)
 
     # Start where the pictures of the training say that pictures lie.
-    encodings = gfe.encode_all(decoder, flat, gfe.QuasiNewtonAMD(tolerance=1e-3), z0=warm.start)
+    encodings = gfe.encode_all(decoder, flat, gfe.LBFGSAMD(tolerance=1e-3), z0=warm.start)
     z = torch.cat([encoding.z for encoding in encodings])
     torch.save({"decoder": decoder.state_dict(), "z": z, "names": names}, out / "encoded.pt")
     with torch.no_grad():

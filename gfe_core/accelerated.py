@@ -30,7 +30,7 @@ class NesterovState(Capped):
 class NesterovAMD(StepSize[NesterovState]):
     """AMD's step taken at a Nesterov point, with a restart for each image whose loss does not fall.
 
-    The point that is tried lies ahead of the last gradient step by k / (k + 3) of its last move (the first one is of two
+    The point that is tried lies ahead of the last gradient step by k / (k + 3) of its last move (the first is of two
     steps; Su, Boyd, Candes; the paper's Sec. 3.2 is its flow); a refusal sets k to zero and shrinks the step; an
     acceptance lets it grow by ``kappa``. One forward and one backward pass a trial.
     """

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 ONE_AT_A_TIME = threading.Lock()  # torch counts the levels of forward mode for all threads together
-VANISHED = 1e-6  # of a curvature along which a step would be longer than the latent's size divided by this
+VANISHED = 1e-6  # a curvature has vanished where a step along it would be longer than the latent's size over this
 Decode = Callable[[Tensor], Any]
 Losses = Callable[[Any], Tensor]
 

@@ -100,7 +100,7 @@ class StepSize(Trials[ScaledT]):
 
     None for ``s_0`` is 100 on the paper's loss. On others, whose scale is not known, it makes the first step as long as
     the latent, or of length 1: a loss a thousand times as large is encoded by the same steps. Steps that grow, as
-    those of first order do, grow to ``s_max`` at most, by default a thousand times the first one. BFGS does not use it.
+    those of first order do, grow to ``s_max`` at most, by default a thousand times the first. BFGS ignores ``s_max``.
     """
 
     beta: float = 0.5

@@ -39,7 +39,7 @@ def bench_parser() -> Parser:
     add("--limit", type=count, default=60, metavar="S", help="seconds of an encoding (default 60; peers: always 2)")
     sources = "auto (default): GFE_DATA's folder, or what can be had; embedded: those shipped; DIR: where MNIST/raw is"
     add("--data", default="auto", metavar="auto|embedded|DIR", help=sources)
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default: auto; peers on cpu)")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (auto; peers: always cpu)")
     add("--threads", type=count, default=0, metavar="N", help="threads of encoding races (default: all cores)")
     add("--publish", action="store_true", help="put what grid, overhead and peers found where it is committed")
     add("--json", metavar="FILE", default="", help="where the results go (default: build/bench.json)")

@@ -76,7 +76,7 @@ class Entrant:
 class Method:
     """One method of the companion.
 
-    - ``solver``: how it encodes, and trains if it does; None for an autoencoder, and on another's decoder.
+    - ``solver``: how it encodes, and trains if it does; None for an autoencoder or under another's decoder.
     - ``tester``: how test images are encoded, by default by ``solver``.
     - ``table1``: whether it is trained for Table 1 and Figure 4; ``slow`` ones only where the profile affords it.
     - ``printed``: its column in the paper's tables, if the paper prints its numbers. Others are shown uncompared.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from gfe_core.losses import bce
 from gfe_core.objective import Objective
 from gfe_core.wrappers import Moved, Penalised
 
+LOCK = Path(__file__).resolve().parents[2] / "requirements.lock"
 EXTRA = {"jax": "jax", "optimistix": "optimistix"}  # module: package, those of the extra `peers`
 
 
@@ -33,7 +35,7 @@ def say_missing() -> str:
         return ""
     return (
         f"optimistix does not take part: {' and '.join(lacking)} cannot be imported. Install what the extra `peers` "
-        f"names beside the rest: {sys.executable} -m pip install -c requirements.lock {' '.join(lacking)}"
+        f"names beside the rest: {sys.executable} -m pip install -c {LOCK} {' '.join(lacking)}"
     )
 
 

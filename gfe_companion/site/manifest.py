@@ -99,13 +99,13 @@ def runs_rest_on(notebook: str, setting: Setting, code: Code) -> dict[str, str]:
 
 def entry_of(notebook: Path, setting: Setting, code: Code) -> dict:
     """What is written of one notebook: its cells, what its runs rest on and were made with, and its figures."""
-    from gfe_companion.studies.needs import read_by
+    from gfe_companion.studies.needs import study_of
 
-    names = announced(notebook)
+    names, read = announced(notebook), getattr(study_of(notebook.stem), "READS", ())
     return {
         "cells": _cells(notebook),
         "imports": imported_by(notebook, code),
-        "reads": {str(path.relative_to(ROOT)): _sum(path.read_bytes()) for path in read_by(notebook.stem)},
+        "reads": {str(path.relative_to(ROOT)): _sum_of(path) for path in read},
         "seeds": list(setting.seeds),
         "runs_rest_on": runs_rest_on(notebook.stem, setting, code),
         "made_with": _made_with(notebook.stem, setting),
@@ -207,9 +207,8 @@ def _cells(notebook: Path) -> str:
 
 
 def _others(files: dict[str, str], folder: Path) -> list[str]:
-    """Which of ``files``, by their paths below ``folder``, are missing or not of the digests that are given."""
-    paths = {name: folder / name for name in files}
-    return [name for name, path in paths.items() if not path.exists() or _sum(path.read_bytes()) != files[name]]
+    """Which of ``files``, by their paths below ``folder``, are not of the digests that are given."""
+    return [name for name, digest in files.items() if _sum_of(folder / name) != digest]
 
 
 def _changed(before: dict[str, str], code: Code) -> list[str]:
@@ -238,6 +237,11 @@ def _made_with(notebook: str, setting: Setting) -> dict:
 
 def _sum(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _sum_of(path: Path) -> str:
+    """The digest of a file; "" where there is none."""
+    return _sum(path.read_bytes()) if path.exists() else ""
 
 
 def few_of(names: Iterable[str]) -> str:

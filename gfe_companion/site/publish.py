@@ -10,7 +10,7 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 
-from gfe_companion.evidence.claims import NO, PARTLY, YES
+from gfe_companion.evidence.claims import NO, PARTLY, WORDS, YES
 from gfe_companion.evidence.scorecard import THE_PAPER
 from gfe_companion.lessons.playground import make
 from gfe_companion.runs.profiles import ROOT, Setting
@@ -108,7 +108,8 @@ def findings(judged: pd.DataFrame) -> str:
         said = "; ".join(f"\u201c{text}\u201d (Sec. {where})" for text, where in _said(others.pop(verdict, None)))
         lines += [f"**{verdict.capitalize()}**: {said}."] if said else []
     lines += [f"**{verdict.capitalize()}**: {len(each)} (Sec. {_sections(each)})." for verdict, each in others.items()]
-    for verdict, each in own.groupby("verdict", sort=False):
+    for verdict in [word for word in WORDS if word in {*own.verdict}]:
+        each = own[own.verdict == verdict]
         said = "; ".join(text[0].lower() + text[1:] if text[1:2].islower() else text for text, _ in _said(each))
         lines.append(f"**New, {verdict}** ({len(each)} of {len(own)} findings of our own): {said}.")
     return "".join(f"- {line}\n" for line in lines)

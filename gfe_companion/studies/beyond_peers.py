@@ -34,7 +34,7 @@ def table_peers(peers: pd.DataFrame) -> Table:
     In brackets: no setting comes so near; the time is that to 0.1 % of where it ends, and how far that is above the
     best.
     """
-    title = f"Seconds to within {TARGET:.1%} of the lowest loss that anyone finds, each encoder at its best settings"
+    title = f"Seconds to within {TARGET:.1%} of the lowest loss that anyone finds, with settings chosen on other images"
     if peers.empty:
         none = pd.DataFrame(columns=[*KEYS, "seconds"])
         return Table("table_08_peers", none, pd.DataFrame({"encoder": [NONE_YET]}), title)
@@ -70,9 +70,9 @@ def _notes(peers: pd.DataFrame) -> str:
         f"medians of {repeats} timings in turn (one, for what is far slower than the fastest peer), after compilation, "
         f"with {one.threads} threads of {one.hardware}, of which {one.busy:.0f} % were busy before.",
         "In brackets: within that limit the encoder ends further above the best; the seconds are those to where it "
-        "ends. The share is that of images which it leaves more than 1 % above their best, in a worse basin. “joint”: "
-        "all images of a batch as one vector, smaller batches were not tried; “oneDNN”: the decoder's products "
-        "go through oneDNN in the place of torch's own; "
+        "ends. The share is that of images which it leaves more than 1 % above their best, in a worse basin "
+        "or short of the end. “joint”: all images of a batch as one vector, smaller batches were not tried; “oneDNN”: "
+        "the decoder's products go through oneDNN in the place of torch's own; "
         "“warm”: from the training's linear map, in its coordinates.",
     ]
     lacking = one.missing
@@ -142,6 +142,7 @@ def say_peers(peers: pd.DataFrame) -> Text:
         else:
             there = [(row.ours, "no peer does"), (row.peer, "none of ours does")]
             alone = [f"{name} comes within {TARGET:.1%}, and {others}" for name, others in there if pd.notna(name)]
-            told = f"{alone[0] if alone else f'nobody comes within {TARGET:.1%}'}; nearest end {row.nearest}"
+            found = alone[0] if alone else f"nobody comes within {TARGET:.1%}"
+            told = f"{found}; on the images of the sweep the nearest ends are {row.nearest}"
         lines.append(f"- {row.column}, {start}: {told}.")
     return Text("\n".join(lines))

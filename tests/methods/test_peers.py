@@ -112,7 +112,7 @@ def test_what_optimistix_cannot_be_given_is_told(problem):
 def test_what_is_missing_is_told_with_the_remedy(monkeypatch):
     monkeypatch.setattr(peers, "find_spec", lambda name: None if name == "jax" else object())
     assert peers.missing() == ["jax"]
-    assert peers.say_missing().endswith(f"{sys.executable} -m pip install -c requirements.lock jax")
-    assert "the extra `peers`" in peers.say_missing()
+    assert peers.say_missing().endswith(f"{sys.executable} -m pip install -c {peers.LOCK} jax")
+    assert "the extra `peers`" in peers.say_missing() and peers.LOCK.exists()
     monkeypatch.setattr(peers, "find_spec", lambda name: object())
     assert peers.say_missing() == "" and peers.missing() == []

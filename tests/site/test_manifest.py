@@ -118,6 +118,12 @@ def test_a_changed_file_that_a_page_reads_names_what_is_drawn_from_it(entries, t
     found = manifest.check(entry, NOTEBOOKS, tmp_path, now())
     assert found["table_08_peers"] == f"changed: {file}"
     assert found.keys() == {"table_08_peers", "08_beyond_the_paper", "09_scorecard", *entry["09_scorecard"]["figures"]}
+    entry["08_beyond_the_paper"]["reads"] = {file: ""}
+    assert "table_08_peers" in manifest.check(entry, NOTEBOOKS, tmp_path, now()), "it was not there"
+    entry["08_beyond_the_paper"]["reads"] = {"figures/bench/absent.csv": ""}
+    assert manifest.check(entry, NOTEBOOKS, tmp_path, now()) == {}
+    entry["08_beyond_the_paper"]["reads"] = {"figures/bench/absent.csv": "0" * 16}
+    assert manifest.check(entry, NOTEBOOKS, tmp_path, now()).keys() >= {"08_beyond_the_paper"}, "it is gone"
 
 
 def test_the_text_between_the_cells_is_what_is_published(entries, tmp_path):

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from gfe_companion.evidence.intervals import interval
+from gfe_companion.evidence.scorecard import THE_PAPER
 from gfe_companion.runs.profiles import ROOT
 from gfe_companion.site import manifest, publish
 from gfe_companion.site.publish import BLOCK, with_results
@@ -141,6 +142,18 @@ def test_the_readme_carries_the_published_tables_and_pictures():
         assert text == with_results(text, FIGURES), name
         for picture in re.findall(r"!\[[^]]*\]\(([^)]+)\)", text):
             assert (ROOT / name).parent.joinpath(picture).exists()
+
+
+def test_findings_have_a_line_for_each_verdict_in_the_order_of_the_rulebook():
+    rows = [("ours", "Undecided one", "undecided"), (THE_PAPER, "P", "reproduced"), ("ours", "Held", "reproduced"),
+            ("ours", "GFE holds", "reproduced")]  # fmt: skip
+    judged = pd.DataFrame(rows, columns=["whose", "text", "verdict"]).assign(section="5, Table 1")
+    lines = publish.findings(judged).splitlines()
+    assert lines == [
+        "- **Reproduced**: 1 of the paper's 1 claims (Sec. 5).",
+        "- **New, reproduced** (2 of 3 findings of our own): held; GFE holds.",
+        "- **New, undecided** (1 of 3 findings of our own): undecided one.",
+    ]
 
 
 def test_the_gallery_lists_what_the_notebooks_write():

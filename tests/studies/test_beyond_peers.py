@@ -74,9 +74,9 @@ def test_the_sentence_compares_our_fastest_with_the_fastest_peer_that_gets_there
     assert lines[0].endswith("within the goal of 0.8.")
     assert "warm: warm takes 1.25 times as long as warm peer" in lines[1] and "short of the goal of 0.8" in lines[1]
     assert "d = 64" in lines[2] and "alone comes within 0.1%, and no peer does" in lines[2]
-    assert "nearest end of ours alone (+0.00%), of the peers hasty (+2.00%)" in lines[2]
+    assert "the nearest ends are of ours alone (+0.00%), of the peers hasty (+2.00%)" in lines[2]
     assert "d = 128" in lines[3] and "nobody comes within 0.1%" in lines[3]
-    assert lines[3].endswith("nearest end of the peers hasty (+2.00%).")
+    assert lines[3].endswith("on the images of the sweep the nearest ends are of the peers hasty (+2.00%).")
 
 
 def test_what_one_side_alone_was_given_does_not_count(published):
