@@ -13,6 +13,7 @@ from gfe_companion.runs import iteration
 from gfe_companion.runs.encode import knowledge_of
 from gfe_companion.runs.iteration import BY_ONEDNN, PARTS, PRODUCTS, Clocked, Iteration, clocked
 from gfe_companion.runs.train import Train
+from gfe_core.lbfgs import LBFGSAMD
 from gfe_core.models import Decoder
 from gfe_core.objective import Objective
 
@@ -40,7 +41,7 @@ def test_the_parts_are_told_and_bounded_by_what_passes(trained):
 
 
 def test_it_goes_on_as_the_training_would(trained, monkeypatch):
-    """Its decoder learns: the losses after a hundred batches are lower."""
+    """Its decoder learns: encoded from zero to the end, images have lower losses after sixty batches."""
     dataset, config, kept = trained
     before = {name: weight.clone() for name, weight in kept["64"].items()}
     models = []
@@ -50,8 +51,8 @@ def test_it_goes_on_as_the_training_would(trained, monkeypatch):
     images = dataset.test.images[:50]
     old = Decoder()
     old.load_state_dict(before)
-    losses = [FAST.encoder(kept["64 start"]).encode(Objective(model, images)).loss.mean() for model in (old, *models)]
-    assert losses[1] < 0.95 * losses[0]
+    losses = [LBFGSAMD().encode(Objective(model, images)).loss.mean() for model in (old, *models)]
+    assert losses[1] < 0.9 * losses[0], losses
 
 
 def test_an_objective_with_a_clock_is_the_same_and_its_selections_share_the_clock():
