@@ -56,7 +56,7 @@ def _column(row: pd.Series) -> str:
 
 
 def _cell(row: pd.Series) -> str:
-    lost = "" if pd.isna(row.basins) else f"; {row.basins:.1%} of images"
+    lost = "" if pd.isna(row.basins) else f"; {row.basins:.1%}"
     told = f"{row.seconds:.2f}{lost}"
     return told if row.within else f"({row.seconds:.2f}, {row.above:+.2%}{lost})"
 
@@ -70,7 +70,7 @@ def _notes(peers: pd.DataFrame) -> str:
         f"medians of {repeats} timings in turn (one, for what is far slower than the fastest peer), after compilation, "
         f"with {one.threads} threads of {one.hardware}, of which {one.busy:.0f} % were busy before.",
         "In brackets: within that limit the encoder ends further above the best; the seconds are those to where it "
-        "ends. The share is that of images which it leaves more than 1 % above their best, in a worse basin "
+        "ends. The share at the end is of images that it leaves more than 1 % above their best, in a worse basin "
         "or short of the end. “joint”: all images of a batch as one vector, smaller batches were not tried; “oneDNN”: "
         "the decoder's products go through oneDNN in the place of torch's own; "
         "“warm”: from the training's linear map, in its coordinates.",

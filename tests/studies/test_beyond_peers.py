@@ -45,7 +45,7 @@ def test_a_cell_tells_seconds_and_basins_and_brackets_what_ends_too_high(publish
     )  # fmt: skip
     shown = study.table_peers(frame).shown
     few, many = "MNIST, d = 20, 256 images", "MNIST, d = 20, 10,000 images"
-    assert shown[few].tolist() == ["0.50; 1.0% of images", "(0.25, +2.00%; 1.0% of images)", "0.10; 1.0% of images"]
+    assert shown[few].tolist() == ["0.50; 1.0%", "(0.25, +2.00%; 1.0%)", "0.10; 1.0%"]
     assert shown[many].tolist() == ["9.00", "-", "-"]
     assert shown.start.tolist() == ["cold", "cold", "warm"] and shown.of.tolist() == ["ours", "peer", "peer"]
     notes = study.table_peers(frame).notes
