@@ -42,11 +42,9 @@ def table_peers(peers: pd.DataFrame) -> Table:
     rows = {}
     for (encoder, ours, warm), group in peers.groupby(KEYS, sort=False):
         cells = {_column(row): _cell(row) for _, row in group.iterrows()}
-        whose = "ours" if ours else "peer"
-        rows[encoder, warm] = {"encoder": encoder, "of": whose, "start": "warm" if warm else "cold"} | {
-            name: cells.get(name, "-") for name in columns
-        }
-    shown = pd.DataFrame(sorted(rows.values(), key=lambda row: row["start"]))
+        told = f"{'ours' if ours else 'peer'}, {'warm' if warm else 'cold'}"
+        rows[warm, encoder] = {"encoder": encoder, "whose": told} | {name: cells.get(name, "-") for name in columns}
+    shown = pd.DataFrame([rows[key] for key in sorted(rows, key=lambda key: key[0])])
     return Table("table_08_peers", peers, shown, title, _notes(peers))
 
 

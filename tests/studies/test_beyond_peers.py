@@ -47,7 +47,7 @@ def test_a_cell_tells_seconds_and_basins_and_brackets_what_ends_too_high(publish
     few, many = "MNIST, d = 20, 256 images", "MNIST, d = 20, 10,000 images"
     assert shown[few].tolist() == ["0.50; 1.0%", "(0.25, +2.00%; 1.0%)", "0.10; 1.0%"]
     assert shown[many].tolist() == ["9.00", "-", "-"]
-    assert shown.start.tolist() == ["cold", "cold", "warm"] and shown.of.tolist() == ["ours", "peer", "peer"]
+    assert shown.whose.tolist() == ["ours, cold", "peer, cold", "peer, warm"]
     notes = study.table_peers(frame).notes
     assert "48,000 training images" in notes and "2 threads of a processor" in notes and "Not installed" not in notes
     assert "within 0.05% in the least time on 128 validation images, none of which is timed" in notes
